@@ -1,0 +1,65 @@
+# Passerelle's commands; `make` alone lists them.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check format lint types contracts docs docs-check bench lock cov clean
+
+help: ## list these commands
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(VENV)/run.stamp: requirements.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
+	$(BIN)/python -c "import pathlib, sysconfig; pathlib.Path(sysconfig.get_path('purelib'), 'passerelle.pth').write_text('$(CURDIR)\n')"
+	printf '#!/bin/sh\nexec "%s/python" -m backend "$$@"\n' "$(CURDIR)/$(BIN)" > $(BIN)/passerelle
+	chmod +x $(BIN)/passerelle
+	touch $@
+
+$(VENV)/dev.stamp: requirements-dev.txt $(VENV)/run.stamp
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	touch $@
+
+run: $(VENV)/run.stamp ## install what is needed and serve on 127.0.0.1:8000
+	$(BIN)/python -m backend serve
+
+test: $(VENV)/dev.stamp ## install what the tests need and run them all
+	$(BIN)/python -m pytest -n 2 --cov --cov-report=term
+	$(BIN)/python -m tests.coverage_floors
+
+check: $(VENV)/dev.stamp format-check lint types contracts docs-check ## format, lint, types, import contracts, generated docs
+
+format: $(VENV)/dev.stamp ## write all code in the one format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix-only .
+
+.PHONY: format-check
+format-check: $(VENV)/dev.stamp
+	$(BIN)/ruff format --check .
+
+lint: $(VENV)/dev.stamp
+	$(BIN)/ruff check .
+
+types: $(VENV)/dev.stamp
+	$(BIN)/mypy
+
+contracts: $(VENV)/dev.stamp
+	$(BIN)/lint-imports
+
+docs: $(VENV)/dev.stamp ## write docs/configuration.md and .env.example from the settings
+	$(BIN)/python -m backend.cli.reference
+
+docs-check: $(VENV)/dev.stamp
+	$(BIN)/python -m backend.cli.reference --check
+
+bench: $(VENV)/run.stamp ## measure CPU, latency and memory beside nginx (needs gcc and nginx)
+	$(BIN)/python benchmarks/run.py
+
+lock: ## compile requirements.txt and requirements-dev.txt from pyproject.toml
+	test -x .venv-lock/bin/pip-compile || ($(PYTHON) -m venv .venv-lock && .venv-lock/bin/pip install --quiet pip-tools)
+	.venv-lock/bin/pip-compile --quiet --generate-hashes --strip-extras --no-header --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --output-file requirements.txt pyproject.toml
+	.venv-lock/bin/pip-compile --quiet --generate-hashes --strip-extras --no-header --allow-unsafe --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --extra dev --constraint requirements.txt --output-file requirements-dev.txt pyproject.toml
+
+clean: ## remove everything that was built or installed here
+	rm -rf $(VENV) .venv-lock .mypy_cache .ruff_cache .pytest_cache .coverage* htmlcov benchmarks/build

@@ -1,0 +1,51 @@
+"""Settings -> the ASGI application."""
+
+import contextlib
+from collections.abc import AsyncIterator
+from typing import TypedDict
+
+from fastapi import FastAPI
+
+from backend import __version__
+from backend.bootstrap.container import Container, open_container
+from backend.bootstrap.errors import install_error_handlers
+from backend.core.config import Settings
+from backend.features.health.router import router as health
+from backend.features.ollama_api.router import public as ollama_public
+from backend.features.ollama_api.router import router as ollama
+from backend.web.access import AccessLog
+
+ROUTERS = (ollama_public, ollama, health)
+"""Every router, each with its full prefix."""
+
+
+class State(TypedDict):
+    """What a request finds in its state."""
+
+    container: Container
+
+
+def build_application(settings: Settings) -> FastAPI:
+    """Return the application; its container opens with the server and closes with it."""
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[State]:
+        async with open_container(settings) as container:
+            app.state.draining = container.draining
+            container.catalog.start()
+            yield {"container": container}
+
+    app = FastAPI(
+        title="Passerelle",
+        version=__version__,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        redirect_slashes=False,
+    )
+    app.add_middleware(AccessLog)
+    install_error_handlers(app)
+    for router in ROUTERS:
+        app.include_router(router)
+    return app

@@ -1,0 +1,65 @@
+"""Builds everything that lives as long as the process, and closes it in reverse order."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from backend.bootstrap.backends import open_backends
+from backend.bootstrap.safety import accepted_keys
+from backend.core.config import Settings
+from backend.features.auth.service import Authenticator
+from backend.features.catalog.recent import RecentModels
+from backend.features.catalog.service import CatalogService
+from backend.features.generation.admission import Admission, AdmissionLimits
+from backend.features.generation.service import GenerationService
+from backend.features.ollama_api.inference import Inference
+from backend.features.ollama_api.models import Models
+from backend.providers.http import Upstream
+from backend.web.body import BodyLimits
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """The process-wide services, each built with what it needs; routes reach them through their `deps`."""
+
+    settings: Settings
+    authenticator: Authenticator
+    catalog: CatalogService
+    generation: GenerationService
+    inference: Inference
+    models: Models
+    body_limits: BodyLimits
+    draining: asyncio.Event
+    """Set when the process was asked to stop."""
+
+
+@contextlib.asynccontextmanager
+async def open_container(settings: Settings) -> AsyncIterator[Container]:
+    """Yield the container; the application, the command line and tests all get theirs here."""
+    keys = accepted_keys(settings)
+    async with contextlib.AsyncExitStack() as stack:
+
+        def close_later(upstream: Upstream) -> None:
+            stack.push_async_callback(upstream.aclose)
+
+        backends = await open_backends(settings, close_later)
+        catalog = CatalogService(backends, settings.catalog.ttl_seconds)
+        stack.push_async_callback(catalog.aclose)
+        limits = settings.limits
+        generation = GenerationService(
+            Admission(AdmissionLimits(limits.concurrent_requests, limits.queued_requests, limits.queue_seconds))
+        )
+        recent = RecentModels()
+        yield Container(
+            settings=settings,
+            authenticator=Authenticator(keys),
+            catalog=catalog,
+            generation=generation,
+            inference=Inference(catalog, generation, recent),
+            models=Models(catalog, recent, forward_pull=settings.ollama.pull, pull_hosts=settings.ollama.pull_hosts),
+            body_limits=BodyLimits(
+                limits.body_bytes, settings.timeouts.body_seconds, settings.timeouts.write_stall_seconds
+            ),
+            draining=asyncio.Event(),
+        )

@@ -1,0 +1,46 @@
+"""Exceptions -> responses, in the shape of the wire the caller speaks."""
+
+import math
+
+from fastapi import FastAPI
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Match
+
+from backend.core.errors import GatewayError
+from backend.web.replies import json_response, text_response
+from backend.wire.ollama.errors import write_error
+
+_DEFAULT_RETRY_AFTER = {429: 5.0, 503: 2.0}
+_NOT_FOUND, _WRONG_METHOD = 404, 405
+
+
+def install_error_handlers(app: FastAPI) -> None:
+    """Let every error leave the application as Ollama would write it."""
+
+    @app.exception_handler(GatewayError)
+    async def on_gateway_error(_request: Request, error: GatewayError) -> Response:
+        wait = error.retry_after if error.retry_after is not None else _DEFAULT_RETRY_AFTER.get(error.status)
+        headers = None if wait is None else {"retry-after": str(math.ceil(wait))}
+        return json_response(write_error(error), error.status, headers)
+
+    @app.exception_handler(HTTPException)
+    async def on_http_error(request: Request, error: HTTPException) -> Response:
+        if error.status_code == _NOT_FOUND:
+            return _redirect_slash(app, request) or text_response(b"404 page not found", _NOT_FOUND)
+        if error.status_code == _WRONG_METHOD:
+            return text_response(b"405 method not allowed", _WRONG_METHOD, error.headers)
+        return text_response(str(error.detail).encode(), error.status_code, error.headers)
+
+
+def _redirect_slash(app: FastAPI, request: Request) -> Response | None:
+    """Send a path with a slash too many to the one without, as Ollama's router does; never to another host."""
+    path = request.scope["path"]
+    if not path.endswith("/") or path.startswith("//"):
+        return None
+    scope = {**request.scope, "path": path.rstrip("/")}
+    if all(route.matches(scope)[0] is Match.NONE for route in app.router.routes):
+        return None
+    status = 301 if request.method in {"GET", "HEAD"} else 307
+    return Response(status_code=status, headers={"location": path.rstrip("/")})

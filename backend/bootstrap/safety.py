@@ -1,0 +1,53 @@
+"""Refuses to start in a way that would let strangers spend the operator's money."""
+
+import ipaddress
+
+from backend.core.config import Settings
+from backend.core.errors import ConfigurationError
+from backend.features.auth.service import MIN_KEY_LENGTH
+
+_WEAK = ("changeme", "change-me", "secret", "password", "your-key", "sk-1234")
+_MIN_DIFFERENT = 8
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach an address we bind."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def accepted_keys(settings: Settings) -> list[str] | None:
+    """Return the keys callers must show one of, or None when anybody may call.
+
+    Raises `ConfigurationError` for anonymous access on a public bind, and for missing or weak keys.
+    """
+    is_private = is_loopback(settings.server.host) or settings.server.trusted_network
+    keys = [key.get_secret_value() for key in settings.api_keys]
+    for key in keys:
+        _check_strength(key)
+    if settings.auth == "open" or (settings.auth == "auto" and not keys and is_private):
+        if not is_private:
+            raise ConfigurationError(
+                f"GATEWAY_AUTH=open on {settings.server.host} would let anybody use your models: set GATEWAY_API_KEYS "
+                "and GATEWAY_AUTH=keys, or bind 127.0.0.1"
+            )
+        return None
+    if not keys:
+        raise ConfigurationError(
+            f"callers from outside need a key when {settings.server.host} is bound: set GATEWAY_API_KEYS "
+            "(for example to the output of 'openssl rand -hex 32'), or bind 127.0.0.1"
+        )
+    return keys
+
+
+def _check_strength(key: str) -> None:
+    is_weak = len(set(key)) < _MIN_DIFFERENT or any(word in key.lower() for word in _WEAK)
+    if len(key) < MIN_KEY_LENGTH or is_weak:
+        raise ConfigurationError(
+            f"a key in GATEWAY_API_KEYS is too weak: use {MIN_KEY_LENGTH} random characters or more, "
+            "for example the output of 'openssl rand -hex 32'"
+        )

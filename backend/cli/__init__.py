@@ -1,0 +1,57 @@
+"""The `passerelle` command."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from backend.cli import ask, doctor, serve
+from backend.core.errors import ConfigurationError
+
+app = typer.Typer(
+    name="passerelle",
+    help="A gateway that looks like an Ollama server, in front of Mistral, vLLM, OpenAI-compatible servers and Ollama.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.command("serve")
+def serve_command(
+    host: Annotated[str | None, typer.Option(help="Address to bind.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to bind.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes that serve.")] = None,
+) -> None:
+    """Serve clients until stopped."""
+    serve.serve(host, port, workers)
+
+
+@app.command("models")
+def models_command() -> None:
+    """List the models of all configured backends."""
+    ask.list_models()
+
+
+@app.command("chat")
+def chat_command(
+    model: Annotated[str, typer.Argument(help="Name of the model, as `passerelle models` lists it.")],
+    prompt: Annotated[str | None, typer.Argument(help="What to say; read from standard input when missing.")] = None,
+) -> None:
+    """Ask a model once and print its answer as it comes."""
+    ask.chat(model, prompt)
+
+
+@app.command("doctor")
+def doctor_command() -> None:
+    """Check the settings and every backend, and say what to do about what is wrong."""
+    raise typer.Exit(doctor.examine())
+
+
+def run() -> None:
+    """Run the command; a setting that is wrong is one line, not a traceback."""
+    try:
+        app()
+    except ConfigurationError as error:
+        sys.stderr.write(f"passerelle: {error}\n")
+        sys.exit(2)

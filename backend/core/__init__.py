@@ -1,0 +1,1 @@
+"""Process mechanics without business: settings, logging, errors, time, metrics."""

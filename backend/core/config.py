@@ -1,0 +1,252 @@
+"""All settings: environment first, then `.env`, then an optional `gateway.yaml`.
+
+Names people know keep them (`MISTRAL_API_KEY`, `OLLAMA_BASE_URLS`, ...); everything of our own is
+`GATEWAY_<GROUP>__<NAME>`. Unknown `GATEWAY_*` names refuse to start, because a misspelt limit is no limit. Settings are
+read once and passed down by group; nothing imports them as a global. `docs/configuration.md` and `.env.example` are
+generated from here by `make docs`.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from dotenv import dotenv_values
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    YamlConfigSettingsSource,
+)
+
+from backend.core.errors import ConfigurationError
+
+CONFIG_FILE_VARIABLE = "GATEWAY_CONFIG"
+_PREFIX = "GATEWAY_"
+_DEFAULT_CONFIG_FILE = "gateway.yaml"
+
+
+def _split(value: Any) -> Any:
+    if isinstance(value, str):
+        return tuple(item.strip() for item in value.split(",") if item.strip())
+    return value
+
+
+def _check_url(url: str) -> str:
+    if not url.startswith(("http://", "https://")) or "@" in url or "?" in url or "#" in url:
+        raise ValueError("must be an http:// or https:// address without user name, query or fragment")
+    return url.rstrip("/").removesuffix("/v1")
+
+
+BaseUrl = Annotated[str, AfterValidator(_check_url)]
+"""An upstream's address; a trailing `/v1` is taken off, since paths are added with it."""
+
+BaseUrls = Annotated[tuple[BaseUrl, ...], NoDecode, BeforeValidator(_split)]
+Secrets = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_split)]
+Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+BackendKind = Literal["mistral", "ollama", "vllm", "llamacpp", "lmstudio", "openai", "generic"]
+
+
+class Group(BaseModel):
+    """A group of settings; a misspelt name inside it is refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class ServerSettings(Group):
+    """Where the gateway listens."""
+
+    host: str = Field("127.0.0.1", description="Address to bind. Any other than loopback needs API keys.")
+    port: int = Field(8000, ge=0, le=65535, description="Port to bind.")
+    workers: int = Field(1, ge=1, le=64, description="Processes that serve.")
+    trusted_network: bool = Field(
+        False,
+        description="State that only trusted hosts reach this bind (a container whose port is published on loopback), "
+        "so that GATEWAY_AUTH=open is allowed on it.",
+    )
+    shutdown_seconds: float = Field(30, ge=0, description="Time running answers get to finish when stopping.")
+
+
+class TimeoutSettings(Group):
+    """How long upstreams and clients may take, in seconds."""
+
+    connect_seconds: float = Field(5, gt=0, description="To connect to a backend, TLS included.")
+    first_byte_seconds: float = Field(60, gt=0, description="From sending a request to the first event of its answer.")
+    idle_seconds: float = Field(60, gt=0, description="Between two pieces of an answer.")
+    total_seconds: float = Field(600, gt=0, description="For a whole answer.")
+    list_seconds: float = Field(5, gt=0, description="To list a backend's models.")
+    write_stall_seconds: float = Field(30, gt=0, description="That a client may stop reading before it is cut off.")
+    body_seconds: float = Field(120, gt=0, description="That a client may take to send a request body.")
+
+
+class LimitSettings(Group):
+    """How much one process takes on."""
+
+    body_bytes: int = Field(20 * 2**20, gt=0, description="Size of a request body.")
+    line_bytes: int = Field(2**20, gt=0, description="Size of one event from a backend.")
+    answer_bytes: int = Field(64 * 2**20, gt=0, description="Bytes a backend may send for one answer.")
+    concurrent_requests: int = Field(1000, gt=0, description="Answers generated at the same time, per process.")
+    queued_requests: int = Field(512, ge=0, description="Requests that may wait for their turn; more get a 503.")
+    queue_seconds: float = Field(30, gt=0, description="How long a request waits for its turn, in seconds.")
+
+
+class BreakerSettings(Group):
+    """When a failing backend is left alone for a while."""
+
+    failures: int = Field(5, gt=0, description="Failures in a row that open the circuit.")
+    open_seconds: float = Field(30, gt=0, description="Seconds before one request may try again.")
+
+
+class CatalogSettings(Group):
+    """How model lists are kept."""
+
+    ttl_seconds: float = Field(30, ge=0, description="Seconds a model list counts as fresh.")
+
+
+class MetricsSettings(Group):
+    """Prometheus metrics, on a listener of their own so that they are never public by accident."""
+
+    host: str = Field("127.0.0.1", description="Address of the metrics listener.")
+    port: int = Field(9464, ge=0, le=65535, description="Port of the metrics listener; 0 turns it off.")
+
+
+class MistralSettings(Group):
+    """Habits of Mistral's platform that may change; see `docs/decisions`."""
+
+    extended_sampling: bool = Field(
+        True, description="Send top_k, repetition_penalty and logprobs where a model takes them."
+    )
+    bridge_after_tool: bool = Field(
+        True, description="Put a short assistant turn between a tool result and a user turn."
+    )
+
+
+class OllamaSettings(Group):
+    """What is forwarded to Ollama machines."""
+
+    pull: bool = Field(True, description="Forward `pull` to the Ollama backend.")
+    pull_hosts: Words = Field(
+        ("registry.ollama.ai", "ollama.com", "hf.co", "huggingface.co"),
+        description="Registries a pulled name may point to, comma separated.",
+    )
+
+
+class TlsSettings(Group):
+    """Trust in upstreams; verification cannot be switched off."""
+
+    ca_file: Path | None = Field(None, description="PEM file with further certificate authorities to trust.")
+
+
+class BackendSettings(Group):
+    """One upstream, for setups that the well-known names do not cover."""
+
+    kind: BackendKind = Field(description="What the server speaks.")
+    base_url: BaseUrl = Field(description="Its address, without /v1.")
+    api_key: SecretStr | None = Field(None, description="Its key.")
+    capabilities: Words | None = Field(None, description="What its models can do, when their names do not tell.")
+    context_length: int | None = Field(None, gt=0, description="Tokens of context, when the server does not tell.")
+
+
+class Settings(BaseSettings):
+    """Everything that can be configured."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=_PREFIX,
+        env_nested_delimiter="__",
+        nested_model_default_partial_update=True,
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        populate_by_name=True,
+        hide_input_in_errors=True,
+    )
+
+    mistral_api_key: SecretStr | None = Field(
+        None,
+        validation_alias="MISTRAL_API_KEY",
+        description="Key of Mistral's API; setting it adds the backend.",
+    )
+    mistral_base_url: BaseUrl = Field(
+        "https://api.mistral.ai", validation_alias="MISTRAL_BASE_URL", description="Address of Mistral's API."
+    )
+    ollama_base_urls: BaseUrls = Field(
+        (), validation_alias="OLLAMA_BASE_URLS", description="Addresses of Ollama machines, comma separated."
+    )
+    vllm_base_urls: BaseUrls = Field(
+        (), validation_alias="VLLM_BASE_URLS", description="Addresses of vLLM servers, comma separated."
+    )
+    vllm_api_key: SecretStr | None = Field(
+        None, validation_alias="VLLM_API_KEY", description="Key of the vLLM servers."
+    )
+    openai_base_url: BaseUrl | None = Field(
+        None,
+        validation_alias="OPENAI_BASE_URL",
+        description="Address of another OpenAI-compatible server (api.openai.com when only the key is set).",
+    )
+    openai_api_key: SecretStr | None = Field(None, validation_alias="OPENAI_API_KEY", description="Key of that server.")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", validation_alias="LOG_LEVEL", description="How much is logged."
+    )
+    log_format: Literal["auto", "text", "json"] = Field(
+        "auto", description="Lines for people (text) or machines (json); auto means text on a terminal."
+    )
+    data_dir: Path = Field(Path("data"), description="Folder of everything the gateway keeps.")
+    auth: Literal["auto", "keys", "open"] = Field(
+        "auto", description="Who may call: auto is open on a loopback bind and asks for keys on any other."
+    )
+    api_keys: Secrets = Field((), description="Keys that clients may use, comma separated; 20 characters or more each.")
+    server: ServerSettings = ServerSettings()
+    timeouts: TimeoutSettings = TimeoutSettings()
+    limits: LimitSettings = LimitSettings()
+    breaker: BreakerSettings = BreakerSettings()
+    catalog: CatalogSettings = CatalogSettings()
+    metrics: MetricsSettings = MetricsSettings()
+    mistral: MistralSettings = MistralSettings()
+    ollama: OllamaSettings = OllamaSettings()
+    tls: TlsSettings = TlsSettings()
+    backends: dict[str, BackendSettings] = Field(
+        default_factory=dict,
+        description="Further backends by name, for example GATEWAY_BACKENDS__LAB__KIND=llamacpp and "
+        "GATEWAY_BACKENDS__LAB__BASE_URL=http://lab:8080.",
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 (unused source)
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Order the sources: what was passed in, environment, `.env`, `gateway.yaml`."""
+        path = Path(os.environ.get(CONFIG_FILE_VARIABLE, _DEFAULT_CONFIG_FILE))
+        return init_settings, env_settings, dotenv_settings, YamlConfigSettingsSource(settings_cls, path)
+
+
+def load_settings(env_file: str | None = ".env", **overrides: Any) -> Settings:
+    """Read and check all settings; raise `ConfigurationError` with one line that says what is wrong."""
+    _refuse_unknown_names(os.environ | ({} if env_file is None else dotenv_values(env_file)))
+    config_file = os.environ.get(CONFIG_FILE_VARIABLE)
+    if config_file and not Path(config_file).is_file():
+        raise ConfigurationError(f"{CONFIG_FILE_VARIABLE} names a file that does not exist: {config_file}")
+    try:
+        return Settings(_env_file=env_file, **overrides)
+    except ValidationError as error:
+        raise ConfigurationError(_explain(error)) from None
+
+
+def _refuse_unknown_names(names: Mapping[str, str | None]) -> None:
+    known = {_PREFIX + name.upper() for name in Settings.model_fields} | {CONFIG_FILE_VARIABLE}
+    for name in sorted(names):
+        if name.upper().startswith(_PREFIX) and name.upper().split("__")[0] not in known:
+            raise ConfigurationError(f"{name} is not a setting; see docs/configuration.md for the names")
+
+
+def _explain(error: ValidationError) -> str:
+    first = error.errors(include_url=False, include_input=False)[0]
+    path = [str(part) for part in first["loc"]]
+    name = path[0] if path and path[0].isupper() else _PREFIX + "__".join(part.upper() for part in path)
+    return f"{name}: {first['msg'].removeprefix('Value error, ')}"

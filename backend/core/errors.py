@@ -1,0 +1,74 @@
+"""The root of every error the gateway answers with.
+
+GatewayError 500
+ |- InvalidRequest 400       NotAuthenticated 401   NotPermitted 403
+ |- NotFound 404             PayloadTooLarge 413    ClientGone 499 (never seen, only logged)
+ |- Overloaded 503           the gateway's own queue is full; carries retry_after
+ '- ProviderError 502        an upstream failed: see backend.llm.errors
+
+An error carries its HTTP status and one sentence for the user; the inbound wire format decides how it is written.
+Messages never hold keys, prompts or upstream internals.
+"""
+
+from typing import ClassVar
+
+
+class GatewayError(Exception):
+    """Something the user is told: `message` is one sentence, `status` its HTTP status."""
+
+    status: ClassVar[int] = 500
+
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.retry_after = retry_after
+        """Seconds after which trying again makes sense, or None."""
+
+
+class InvalidRequest(GatewayError):
+    """The caller sent something that can never work as it stands."""
+
+    status = 400
+
+
+class NotAuthenticated(GatewayError):
+    """The caller showed no valid credential."""
+
+    status = 401
+
+
+class NotPermitted(GatewayError):
+    """The caller is known but may not do this."""
+
+    status = 403
+
+
+class NotFound(GatewayError):
+    """What the caller named does not exist for them."""
+
+    status = 404
+
+
+class PayloadTooLarge(GatewayError):
+    """The request body is over the configured limit."""
+
+    status = 413
+
+
+class ClientGone(GatewayError):
+    """The client closed the connection before the answer; nobody reads this, the log counts it."""
+
+    status = 499
+
+    def __init__(self) -> None:
+        super().__init__("request canceled")
+
+
+class Overloaded(GatewayError):
+    """The gateway has more work than it may queue."""
+
+    status = 503
+
+
+class ConfigurationError(Exception):
+    """The settings cannot work together; raised at start with one sentence that says what to change."""

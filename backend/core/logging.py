@@ -1,0 +1,76 @@
+"""Structured logs: one line per event, fields by name, never a prompt, a key or a header.
+
+Log calls carry a constant event name and fields from a closed vocabulary (`request_id`, `route`, `status`, `backend`,
+`model`, `ms`, ...). Everything else that logs (uvicorn, libraries) goes through the same renderer. A last filter masks
+what looks like a credential, in case a library's message holds one.
+"""
+
+import logging
+import re
+import sys
+from typing import Any, Literal
+
+import structlog
+from structlog.typing import EventDict, WrappedLogger
+
+_SECRET = re.compile(r"(?i)(\b(?:sk|gw|pk)-[A-Za-z0-9_-]{6,}|\bbearer\s+\S+|\beyJ[A-Za-z0-9_-]{10,}\.\S+)")
+_NOISY = ("httpx", "httpcore", "aiohttp", "asyncio")
+
+Logger = structlog.stdlib.BoundLogger
+
+
+def get_logger(name: str) -> Logger:
+    """Return the logger of a module."""
+    logger: Logger = structlog.stdlib.get_logger(name)
+    return logger
+
+
+def configure_logging(level: str, style: Literal["auto", "text", "json"]) -> None:
+    """Send all logs of this process to standard error in one form."""
+    as_text = style == "text" or (style == "auto" and sys.stderr.isatty())
+    renderer = (
+        structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()) if as_text else structlog.processors.JSONRenderer()
+    )
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+        _mask,
+    ]
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+            foreign_pre_chain=shared,
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level)
+    for name in _NOISY:
+        logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
+
+
+def _mask(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    for key, value in event.items():
+        if isinstance(value, str):
+            event[key] = mask(value)
+    return event
+
+
+def mask(text: str) -> str:
+    """Return `text` with everything that looks like a credential masked."""
+    masked: Any = _SECRET.sub("[masked]", text)
+    return str(masked)

@@ -1,0 +1,1 @@
+"""Use cases and their HTTP, one folder each."""

@@ -1,0 +1,24 @@
+"""The two policies a route can declare: open to everybody, or to callers with a valid key.
+
+Every route names one of them; a test walks the routes and fails on one that does not.
+"""
+
+from fastapi import Depends, Request
+
+from backend.features.auth.service import Principal
+
+
+async def _require_caller(request: Request) -> Principal:
+    principal: Principal = request.state.container.authenticator.authenticate(request.headers)
+    return principal
+
+
+async def _anyone() -> None:
+    return None
+
+
+CALLERS = Depends(_require_caller)
+"""Policy: a valid key, or anybody where the gateway is open."""
+
+EVERYBODY = Depends(_anyone)
+"""Policy: no credential is looked at."""

@@ -1,0 +1,57 @@
+"""Checks the credential of a request against the configured keys."""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from backend.core.errors import NotAuthenticated
+
+MIN_KEY_LENGTH = 20
+_MAX_CREDENTIAL = 4_096
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who is calling; holds an id of the key, never the key."""
+
+    key_id: str | None
+    """First characters of the key's hash, or None for an anonymous caller."""
+
+
+ANONYMOUS = Principal(None)
+
+
+class Authenticator:
+    """Knows the keys by their hashes; a lookup by hash leaks nothing through its timing.
+
+    Args:
+        keys: the accepted keys; None means that everybody may call.
+    """
+
+    def __init__(self, keys: Iterable[str] | None) -> None:
+        self._principals = None if keys is None else {_digest(key): Principal(_digest(key)[:12]) for key in keys}
+
+    @property
+    def requires_key(self) -> bool:
+        """Whether callers must show a key."""
+        return self._principals is not None
+
+    def authenticate(self, headers: Mapping[str, str]) -> Principal:
+        """Return who is calling; raise `NotAuthenticated` without a valid key when keys are required."""
+        if self._principals is None:
+            return ANONYMOUS
+        for credential in _credentials(headers):
+            if (principal := self._principals.get(_digest(credential))) is not None:
+                return principal
+        raise NotAuthenticated("a valid API key is needed; send it as 'Authorization: Bearer <key>'")
+
+
+def _credentials(headers: Mapping[str, str]) -> list[str]:
+    scheme, _, token = headers.get("authorization", "").partition(" ")
+    found = [token.strip()] if scheme.lower() == "bearer" else []
+    found.append(headers.get("x-api-key", "").strip())
+    return [credential for credential in found if 0 < len(credential) <= _MAX_CREDENTIAL]
+
+
+def _digest(key: str) -> str:
+    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()

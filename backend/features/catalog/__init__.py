@@ -1,0 +1,1 @@
+"""Which models there are, where they can run, and which ran lately."""

@@ -1,0 +1,114 @@
+"""A configured upstream while the process runs: its provider and whether it is well."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+from backend.core.metrics import CIRCUIT_OPEN
+from backend.llm.errors import ProviderUnavailable
+from backend.llm.ports import ModelLister
+
+CircuitState = Literal["closed", "open", "half-open"]
+
+
+class CircuitBreaker:
+    """Leaves a failing backend alone for a while, then lets one request try.
+
+    `failures` in a row open the circuit; it stays open for `open_seconds`, doubled with each failed try up to ten
+    times that. While half open exactly one permit is out.
+    """
+
+    def __init__(self, name: str, failures: int, open_seconds: float, clock: Callable[[], float]) -> None:
+        self._name = name
+        self._limit = failures
+        self._base = open_seconds
+        self._clock = clock
+        self._failures = 0
+        self._open_until: float | None = None
+        self._pause = open_seconds
+        self._probing = False
+
+    @property
+    def state(self) -> CircuitState:
+        """How the circuit stands now."""
+        if self._open_until is None:
+            return "closed"
+        return "open" if self._clock() < self._open_until else "half-open"
+
+    @property
+    def admits(self) -> bool:
+        """Whether a request may be sent now."""
+        return self.state == "closed" or (self.state == "half-open" and not self._probing)
+
+    def acquire(self) -> "Permit":
+        """Return a permit for one request; raise `ProviderUnavailable` while the circuit is open."""
+        if not self.admits:
+            wait = max((self._open_until or 0) - self._clock(), 1.0)
+            raise ProviderUnavailable(
+                f"backend {self._name!r} keeps failing and is left alone for {wait:.0f} s; try again then",
+                retry_after=wait,
+            )
+        is_probe = self.state == "half-open"
+        self._probing = self._probing or is_probe
+        return Permit(self, is_probe=is_probe)
+
+    def succeeded(self) -> None:
+        """Note a request that went well."""
+        self._failures = 0
+        self._open_until = None
+        self._pause = self._base
+        CIRCUIT_OPEN.labels(self._name).set(0)
+
+    def failed(self, *, was_probe: bool) -> None:
+        """Note a request that failed by the backend's fault."""
+        self._failures += 1
+        if was_probe:
+            self._pause = min(self._pause * 2, self._base * 10)
+        if was_probe or (self._failures >= self._limit and self._open_until is None):
+            self._open_until = self._clock() + self._pause
+            CIRCUIT_OPEN.labels(self._name).set(1)
+
+    def end_probe(self) -> None:
+        """Let the next request try."""
+        self._probing = False
+
+
+class Permit:
+    """The right to send one request; tell it once how that went (`abandon` when nobody will know)."""
+
+    def __init__(self, breaker: CircuitBreaker, *, is_probe: bool) -> None:
+        self._breaker: CircuitBreaker | None = breaker
+        self._is_probe = is_probe
+
+    def succeed(self) -> None:
+        """The backend answered."""
+        if breaker := self._release():
+            breaker.succeeded()
+
+    def fail(self) -> None:
+        """The backend failed."""
+        if breaker := self._release():
+            breaker.failed(was_probe=self._is_probe)
+
+    def abandon(self) -> None:
+        """Nothing is known about the backend from this request."""
+        self._release()
+
+    def _release(self) -> CircuitBreaker | None:
+        breaker, self._breaker = self._breaker, None
+        if breaker is not None and self._is_probe:
+            breaker.end_probe()
+        return breaker
+
+
+@dataclass(slots=True)
+class Backend:
+    """One configured upstream."""
+
+    name: str
+    kind: str
+    provider: ModelLister
+    breaker: CircuitBreaker
+    in_flight: int = field(default=0, compare=False)
+    last_error: str = field(default="", compare=False)
+    """Why its model list could not be read the last time, or ""."""

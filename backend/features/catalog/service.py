@@ -1,0 +1,140 @@
+"""The models of all backends under the names clients use."""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from backend.core.errors import InvalidRequest
+from backend.core.logging import get_logger
+from backend.features.catalog.backends import Backend
+from backend.llm.capabilities import Capability, ModelInfo
+from backend.llm.errors import ModelNotFound, ProviderError
+from backend.llm.names import ModelName, listable_name, parse_name
+
+_log = get_logger(__name__)
+
+_RETRY_SECONDS = 2.0
+"""How long an unknown name is believed to be unknown before the backends are asked again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A backend that has a model, and what it says about it."""
+
+    backend: Backend
+    info: ModelInfo
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogModel:
+    """One name clients see, with every backend that can serve it; the first one describes it."""
+
+    name: ModelName
+    candidates: tuple[Candidate, ...]
+
+    @property
+    def info(self) -> ModelInfo:
+        """What is known about the model."""
+        return self.candidates[0].info
+
+    @property
+    def backend(self) -> Backend:
+        """The backend that describes the model."""
+        return self.candidates[0].backend
+
+    def can(self, capability: Capability) -> bool:
+        """Whether the model has a capability; a model about which nothing is known can try everything."""
+        return not self.info.capabilities or capability in self.info.capabilities
+
+
+class CatalogService:
+    """Keeps the model lists of all backends and finds models by name.
+
+    Lists are asked for side by side. A backend that does not answer keeps its last known models: they then fail with
+    the backend's error instead of vanishing. Of two backends of different kinds with the same name the first
+    configured one counts; backends of one kind share the load.
+    """
+
+    def __init__(self, backends: Sequence[Backend], ttl: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self.backends = tuple(backends)
+        self._ttl = ttl
+        self._clock = clock
+        self._lists: dict[str, Sequence[ModelInfo]] = {}
+        self._models: dict[str, CatalogModel] = {}
+        self._read_at = float("-inf")
+        self._reading: asyncio.Task[None] | None = None
+
+    async def models(self) -> Sequence[CatalogModel]:
+        """Return all models, in the order of the backends and of their lists."""
+        if self._age() > self._ttl:
+            await self.refresh()
+        return tuple(self._models.values())
+
+    async def resolve(self, name: str) -> CatalogModel:
+        """Return the model a client names, `latest` and case aside.
+
+        Raises `InvalidRequest` for a name that cannot be one and `ModelNotFound` when no backend has it.
+        """
+        parsed = parse_name(name)
+        if parsed is None:
+            raise InvalidRequest("invalid model name")
+        model = self._models.get(parsed.key)
+        if model is None and self._age() > min(self._ttl, _RETRY_SECONDS):
+            await self.refresh()
+            model = self._models.get(parsed.key)
+        elif self._age() > self._ttl:
+            self.start()  # known: serve it now, the list is read beside
+        if model is None:
+            raise ModelNotFound(f"model '{name}' not found")
+        return model
+
+    def forget(self) -> None:
+        """Read the lists again at the next question; something was pulled or removed."""
+        self._read_at = float("-inf")
+
+    async def refresh(self) -> None:
+        """Read all lists now; questions at the same time share one reading, and it outlives a caller who leaves."""
+        await asyncio.shield(self.start())
+
+    async def aclose(self) -> None:
+        """Stop reading."""
+        if self._reading is not None:
+            self._reading.cancel()
+            await asyncio.gather(self._reading, return_exceptions=True)
+
+    def _age(self) -> float:
+        return self._clock() - self._read_at
+
+    def start(self) -> asyncio.Task[None]:
+        """Begin to read all lists, or return the reading that is under way."""
+        if self._reading is None or self._reading.done():
+            self._reading = asyncio.create_task(self._read_lists(), name="read model lists")
+        return self._reading
+
+    async def _read_lists(self) -> None:
+        await asyncio.gather(*(self._read_list(backend) for backend in self.backends))
+        self._models = self._merge()
+        self._read_at = self._clock()
+
+    async def _read_list(self, backend: Backend) -> None:
+        try:
+            self._lists[backend.name] = await backend.provider.list_models()
+            backend.last_error = ""
+        except ProviderError as error:
+            if error.message != backend.last_error:
+                _log.warning("model_list_unreadable", backend=backend.name, reason=error.message)
+            backend.last_error = error.message
+
+    def _merge(self) -> dict[str, CatalogModel]:
+        merged: dict[str, CatalogModel] = {}
+        for backend in self.backends:
+            for info in self._lists.get(backend.name, ()):
+                name = listable_name(info.model_id)
+                known = merged.get(name.key)
+                candidate = Candidate(backend, info)
+                if known is None:
+                    merged[name.key] = CatalogModel(name, (candidate,))
+                elif known.backend is not backend and known.backend.kind == backend.kind:
+                    merged[name.key] = CatalogModel(known.name, (*known.candidates, candidate))
+        return merged

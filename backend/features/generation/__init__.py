@@ -1,0 +1,1 @@
+"""Answers: admission, routing, opening an upstream, streaming, settling."""

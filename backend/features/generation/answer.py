@@ -1,0 +1,108 @@
+"""An open answer as bytes in the client's wire format; owns everything the answer holds."""
+
+from collections.abc import Awaitable, Callable
+from typing import Literal, Self
+
+from backend.core.errors import GatewayError
+from backend.features.generation.meter import Meter
+from backend.llm.events import Finished, Usage
+from backend.llm.ports import Encoder, EventStream, LineStream
+from backend.wire.ollama.errors import write_error
+
+Outcome = Literal["ok", "error", "interrupted"]
+Settle = Callable[[Outcome], Awaitable[None]]
+
+
+class _Primed:
+    """What both kinds of answer share: the bytes read ahead, and settling once."""
+
+    def __init__(self, settle: Settle, *, is_streamed: bool) -> None:
+        self.is_streamed = is_streamed
+        self._settle: Settle | None = settle
+        self._head = b""
+        self.finished = False
+        self.failed = False
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        """Return the bytes read ahead, then the following ones."""
+        if self._head:
+            head, self._head = self._head, b""
+            return head
+        try:
+            return await self._next()
+        except GatewayError:
+            self.failed = True
+            raise
+
+    async def prime(self) -> None:
+        """Read ahead until the first bytes for the client are there."""
+        self._head = await self._next()
+
+    async def _next(self) -> bytes:
+        raise NotImplementedError
+
+    async def _close(self, stream: EventStream | LineStream) -> None:
+        settle, self._settle = self._settle, None
+        try:
+            await stream.aclose()
+        finally:
+            if settle is not None:
+                await settle("error" if self.failed else "ok" if self.finished else "interrupted")
+
+
+class EncodedAnswer(_Primed):
+    """Events of a provider, written by an encoder."""
+
+    def __init__(
+        self, stream: EventStream, encoder: Encoder, meter: Meter, settle: Settle, *, is_streamed: bool
+    ) -> None:
+        super().__init__(settle, is_streamed=is_streamed)
+        self._stream = stream
+        self._encoder = encoder
+        self._meter = meter
+
+    async def _next(self) -> bytes:
+        while not self.finished:
+            events = self._meter.observe(await anext(self._stream))
+            self._meter.began()
+            self.finished = type(events[-1]) is Finished
+            if written := self._encoder.encode(events):
+                return written
+        raise StopAsyncIteration
+
+    def encode_error(self, error: GatewayError) -> bytes:
+        """See `Answer.encode_error`."""
+        return self._encoder.encode_error(error)
+
+    async def aclose(self) -> None:
+        """See `Answer.aclose`."""
+        await self._close(self._stream)
+
+
+class VerbatimAnswer(_Primed):
+    """An upstream's own bytes, let through; the wire formats are the same and nothing is added."""
+
+    def __init__(self, stream: LineStream, meter: Meter, settle: Settle, *, is_streamed: bool) -> None:
+        super().__init__(settle, is_streamed=is_streamed)
+        self._stream = stream
+        self._meter = meter
+
+    async def _next(self) -> bytes:
+        lines = await anext(self._stream)
+        self._meter.began()
+        if last := self._stream.last_line():
+            self.finished = True
+            counts = (last.get("prompt_eval_count"), last.get("eval_count"))
+            self._meter.usage = Usage(*(c if isinstance(c, int) and c >= 0 else None for c in counts))
+        return lines
+
+    def encode_error(self, error: GatewayError) -> bytes:
+        """See `Answer.encode_error`."""
+        return write_error(error) + b"\n"
+
+    async def aclose(self) -> None:
+        """See `Answer.aclose`."""
+        await self._close(self._stream)

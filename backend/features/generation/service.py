@@ -1,0 +1,225 @@
+"""The pipeline of a request, top to bottom: admit, route, open upstream, prime, stream, settle."""
+
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from typing import TypeVar
+
+from backend.core.clock import monotonic_ns
+from backend.core.logging import get_logger
+from backend.core.metrics import (
+    ACTIVE,
+    ANSWER_TIME,
+    ANSWERS,
+    AUTH_FAILURES,
+    FIRST_TOKEN,
+    TOKENS,
+    UPSTREAM_ERRORS,
+)
+from backend.features.catalog.backends import Permit
+from backend.features.catalog.service import Candidate, CatalogModel
+from backend.features.generation.admission import Admission
+from backend.features.generation.answer import EncodedAnswer, Outcome, VerbatimAnswer
+from backend.features.generation.meter import Meter
+from backend.features.generation.routing import RetryBudget, choose
+from backend.llm.errors import ModelNotFound, ProviderAuthFailed, ProviderError, UnsupportedFeature
+from backend.llm.names import parse_name
+from backend.llm.ports import Answer, ChatProvider, Completer, Embedder, Encoder, EventStream, Passthrough
+from backend.llm.types import ChatRequest, CompletionRequest, Embeddings, EmbedRequest, WireSource
+
+_log = get_logger(__name__)
+
+Result = TypeVar("Result")
+
+
+class GenerationService:
+    """Turns requests for a known model into answers; the wire formats are the caller's business.
+
+    Every method raises `GatewayError` before the first byte of an answer; later failures come out of the answer.
+    """
+
+    def __init__(self, admission: Admission) -> None:
+        self._admission = admission
+        self._budget = RetryBudget()
+
+    async def open_answer(
+        self, model: CatalogModel, request: ChatRequest | CompletionRequest, encoder: Encoder
+    ) -> Answer:
+        """Return the primed answer to a conversation or a completion, written by `encoder`.
+
+        Where the backend speaks the client's wire format and nothing was added to the request, its bytes are let
+        through instead.
+        """
+        meter = Meter(monotonic_ns(), lambda: _characters(request))
+
+        async def open_at(candidate: Candidate) -> Answer:
+            meter.sent()
+            permit = candidate.backend.breaker.acquire()
+            settle = _Settling(candidate, meter, permit, self._admission.leave)
+            provider = candidate.backend.provider
+            try:
+                if request.source is not None and isinstance(provider, Passthrough):
+                    source = _addressed(request.source, request.model, candidate.info.model_id)
+                    lines = await provider.open_lines(source)
+                    return await _prime(VerbatimAnswer(lines, meter, settle.finish, is_streamed=request.stream), settle)
+                events = await _open_stream(provider, replace(request, model=candidate.info.model_id))
+                return await _prime(
+                    EncodedAnswer(events, encoder, meter, settle.finish, is_streamed=request.stream), settle
+                )
+            except BaseException as error:
+                settle.failed_to_open(error)
+                raise
+
+        return await self._admitted(model, request.model, open_at)
+
+    async def embed(self, model: CatalogModel, request: EmbedRequest) -> Embeddings:
+        """Return one vector per text, as the upstream gave them."""
+
+        async def embed_at(candidate: Candidate) -> Embeddings:
+            permit = candidate.backend.breaker.acquire()
+            candidate.backend.in_flight += 1
+            try:
+                if not isinstance(candidate.backend.provider, Embedder):
+                    raise UnsupportedFeature(f'"{request.model}" does not support embeddings')
+                done = await candidate.backend.provider.embed(replace(request, model=candidate.info.model_id))
+                permit.succeed()
+            except ProviderError as error:
+                _blame(candidate, permit, error)
+                raise
+            finally:
+                permit.abandon()
+                candidate.backend.in_flight -= 1
+            TOKENS.labels(candidate.backend.name, "prompt").inc(done.prompt_tokens)
+            return done
+
+        result = await self._admitted(model, request.model, embed_at)
+        self._admission.leave()
+        return result
+
+    async def _admitted(
+        self, model: CatalogModel, requested: str, attempt: Callable[[Candidate], Awaitable[Result]]
+    ) -> Result:
+        """Run `attempt` in a place of the queue, with one more try where that is safe; the place stays taken."""
+        await self._admission.enter()
+        async with AsyncExitStack() as stack:
+            stack.callback(self._admission.leave)
+            candidate = choose(model)
+            try:
+                result = await attempt(candidate)
+            except ProviderError as error:
+                if not await self._budget.wait(error, candidate, model.candidates):
+                    raise _in_callers_words(error, requested) from error
+                try:
+                    result = await attempt(choose(model, without=candidate))
+                except ProviderError as second:
+                    raise _in_callers_words(second, requested) from second
+            stack.pop_all()
+        return result
+
+
+def _addressed(source: WireSource, requested: str, model_id: str) -> WireSource:
+    """Keep the caller's spelling of the model, which the reply echoes, where the upstream understands it."""
+    wanted, known = parse_name(requested), parse_name(model_id)
+    if wanted is not None and known is not None and wanted.key == known.key:
+        return source
+    return replace(source, body={**source.body, "model": model_id})
+
+
+async def _open_stream(provider: object, request: ChatRequest | CompletionRequest) -> EventStream:
+    if isinstance(request, ChatRequest) and isinstance(provider, ChatProvider):
+        return await provider.open_chat(request)
+    if isinstance(request, CompletionRequest) and isinstance(provider, Completer):
+        return await provider.open_completion(request)
+    raise UnsupportedFeature("raw mode is not supported by this upstream")
+
+
+async def _prime(answer: EncodedAnswer | VerbatimAnswer, settle: "_Settling") -> Answer:
+    """Read the first bytes; close the upstream when that fails."""
+    try:
+        await answer.prime()
+    except BaseException:
+        settle.disown()
+        await answer.aclose()
+        raise
+    settle.opened()
+    return answer
+
+
+class _Settling:
+    """What is due when an answer ends: the place in the queue, the breaker, metrics and one line of log."""
+
+    def __init__(self, candidate: Candidate, meter: Meter, permit: Permit, leave: Callable[[], None]) -> None:
+        self._candidate = candidate
+        self._meter = meter
+        self._permit = permit
+        self._leave = leave
+        self._is_open = True
+        candidate.backend.in_flight += 1
+        ACTIVE.inc()
+
+    def opened(self) -> None:
+        """The backend answers."""
+        self._permit.succeed()
+        if (seconds := self._meter.first_token_seconds) is not None:
+            FIRST_TOKEN.labels(self._candidate.backend.name).observe(seconds)
+
+    def disown(self) -> None:
+        """The answer failed before it began: `failed_to_open` settles instead."""
+        self._is_open = False
+
+    def failed_to_open(self, error: BaseException) -> None:
+        """Settle a try that came to nothing; the place in the queue stays with the request."""
+        self._is_open = False
+        self._release()
+        if isinstance(error, ProviderError):
+            _blame(self._candidate, self._permit, error)
+            ANSWERS.labels(self._candidate.backend.name, "error").inc()
+        self._permit.abandon()
+
+    async def finish(self, outcome: Outcome) -> None:
+        """Settle an answer that began."""
+        if not self._is_open:
+            return
+        self._is_open = False
+        self._release()
+        self._leave()
+        backend, usage, seconds = self._candidate.backend.name, self._meter.settle(), self._meter.seconds
+        ANSWERS.labels(backend, outcome).inc()
+        ANSWER_TIME.labels(backend).observe(seconds)
+        TOKENS.labels(backend, "prompt").inc(usage.prompt_tokens or 0)
+        TOKENS.labels(backend, "completion").inc(usage.completion_tokens or 0)
+        _log.info(
+            "answered",
+            backend=backend,
+            model=self._candidate.info.model_id,
+            outcome=outcome,
+            ms=round(seconds * 1000),
+            first_token_ms=round((self._meter.first_token_seconds or 0) * 1000),
+            prompt_tokens=usage.prompt_tokens,
+            completion_tokens=usage.completion_tokens,
+        )
+
+    def _release(self) -> None:
+        self._candidate.backend.in_flight -= 1
+        ACTIVE.dec()
+
+
+def _blame(candidate: Candidate, permit: Permit, error: ProviderError) -> None:
+    name = candidate.backend.name
+    UPSTREAM_ERRORS.labels(name, type(error).__name__).inc()
+    if isinstance(error, ProviderAuthFailed):
+        AUTH_FAILURES.labels(name).inc()
+        _log.error("backend_refused_our_key", backend=name)
+    if error.counts_against_backend:
+        permit.fail()
+
+
+def _in_callers_words(error: ProviderError, requested: str) -> ProviderError:
+    """Name the model as the caller did; upstreams only know their own ids."""
+    return ModelNotFound(f"model '{requested}' not found") if isinstance(error, ModelNotFound) else error
+
+
+def _characters(request: ChatRequest | CompletionRequest) -> int:
+    if isinstance(request, CompletionRequest):
+        return len(request.prompt) + len(request.suffix or "")
+    return sum(len(message.text) + len(message.thinking) for message in request.messages)

@@ -1,0 +1,24 @@
+"""Probes for containers and load balancers."""
+
+from fastapi import APIRouter, Request
+from starlette.responses import JSONResponse
+
+from backend.features.auth.deps import EVERYBODY
+
+router = APIRouter(tags=["health"], dependencies=[EVERYBODY])
+
+
+@router.get("/healthz")
+async def healthz() -> JSONResponse:
+    """Say that the process answers."""
+    return JSONResponse({"status": "ok"})
+
+
+@router.get("/readyz")
+async def readyz(request: Request) -> JSONResponse:
+    """Say whether new requests should be sent here: not while it shuts down, and not before a model is known."""
+    container = request.state.container
+    if container.draining.is_set():
+        return JSONResponse({"status": "draining"}, 503)
+    is_ready = bool(await container.catalog.models())
+    return JSONResponse({"status": "ready" if is_ready else "no models"}, 200 if is_ready else 503)

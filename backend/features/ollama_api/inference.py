@@ -1,0 +1,172 @@
+"""Chat, generate and embeddings as Ollama's clients ask for them, checked in Ollama's order (`ollama-wire.md` 3.4)."""
+
+import math
+from collections.abc import Sequence
+
+from backend.core.clock import Timestamps, monotonic_ns
+from backend.core.errors import InvalidRequest
+from backend.features.catalog.recent import RecentModels
+from backend.features.catalog.service import CatalogModel, CatalogService
+from backend.features.generation import requirements
+from backend.features.generation.service import GenerationService
+from backend.llm.errors import ModelNotFound
+from backend.llm.ports import Answer, Encoder, ModelServer
+from backend.llm.types import ChatRequest, CompletionRequest
+from backend.wire.jsontext import encode_json
+from backend.wire.ollama import encoders, inbound, replies
+from backend.wire.ollama.schemas import (
+    ChatBody,
+    EmbedBody,
+    EmbeddingsBody,
+    GenerateBody,
+    InferenceBody,
+    read_body,
+)
+
+_DIGITS = 8
+"""Decimals of a vector's numbers: what a float32 holds, which is what Ollama sends."""
+
+
+class Inference:
+    """Ollama's inference routes, without HTTP: raw body in, an answer or a finished reply out."""
+
+    def __init__(self, catalog: CatalogService, generation: GenerationService, recent: RecentModels) -> None:
+        self._catalog = catalog
+        self._generation = generation
+        self._recent = recent
+        self._timestamps = Timestamps()
+
+    async def chat(self, raw: bytes) -> Answer | bytes:
+        """Return the answer to `POST /api/chat`, or the whole reply to a load or unload request."""
+        body = read_body(raw, ChatBody)
+        inbound.check_top_logprobs(body)
+        if not body.model:
+            raise InvalidRequest("model is required")
+        model = await self._catalog.resolve(body.model)
+        if not _serves_itself(model):
+            if not body.messages and body.keep_alive == 0:
+                return self._sleep(model, body, is_chat=True)
+            self._check(model, body, "chat")
+            if body.tools:
+                requirements.require_tools(model)
+        request = inbound.read_chat(body)
+        if not body.messages and not _serves_itself(model):
+            return self._sleep(model, body, is_chat=True)
+        return await self._open(model, request, body, encoders.CHAT)
+
+    async def generate(self, raw: bytes) -> Answer | bytes:
+        """Return the answer to `POST /api/generate`, or the whole reply to a load or unload request."""
+        body = read_body(raw, GenerateBody)
+        inbound.check_top_logprobs(body)
+        if not body.model:
+            raise ModelNotFound("model '' not found")
+        model = await self._catalog.resolve(body.model)
+        if not _serves_itself(model):
+            if not body.prompt and body.keep_alive == 0:
+                return self._sleep(model, body, is_chat=False)
+            self._check(model, body, "generate")
+            if body.suffix:
+                requirements.require_insert(model)
+        is_completion = body.raw or bool(body.suffix)
+        chat = inbound.read_generate(body)
+        if not body.prompt and not body.suffix and not _serves_itself(model):
+            return self._sleep(model, body, is_chat=False)
+        if is_completion and body.raw and not body.suffix and not _serves_itself(model):
+            _require_raw(model)
+        request = inbound.read_completion(body) if is_completion else chat
+        return await self._open(model, request, body, encoders.GENERATE)
+
+    async def embed(self, raw: bytes) -> bytes:
+        """Return the reply to `POST /api/embed`: normalised vectors in the order of the inputs."""
+        started = monotonic_ns()
+        body = read_body(raw, EmbedBody)
+        model = await self._embedder(body.model)
+        request = inbound.read_embed(body)
+        self._recent.touch(model.name.key, body.keep_alive)
+        if not request.inputs:
+            return encode_json({"model": body.model, "embeddings": []})
+        opened = monotonic_ns()
+        done = await self._generation.embed(model, request)
+        vectors = [_normalise(_cut(vector, request.dimensions)) for vector in done.vectors]
+        return encode_json(
+            {
+                "model": body.model,
+                "embeddings": vectors,
+                "total_duration": max(monotonic_ns() - started, 1),
+                "load_duration": max(opened - started, 1),
+                "prompt_eval_count": done.prompt_tokens or max(sum(map(len, request.inputs)) // 4, 1),
+            }
+        )
+
+    async def embeddings(self, raw: bytes) -> bytes:
+        """Return the reply to `POST /api/embeddings`: one vector as the upstream gave it."""
+        body = read_body(raw, EmbeddingsBody)
+        if not body.model:
+            raise InvalidRequest("model is required")
+        model = await self._embedder(body.model)
+        request = inbound.read_embeddings(body)
+        self._recent.touch(model.name.key, body.keep_alive)
+        if not request.inputs:
+            return encode_json({"embedding": []})
+        done = await self._generation.embed(model, request)
+        return encode_json({"embedding": list(done.vectors[0])})
+
+    async def _embedder(self, name: str) -> CatalogModel:
+        """Find the model in the words these two routes have for an unknown one."""
+        if not name:
+            raise ModelNotFound("model '' not found")
+        try:
+            return await self._catalog.resolve(name)
+        except ModelNotFound:
+            raise ModelNotFound(f'model "{name}" not found, try pulling it first') from None
+
+    async def _open(
+        self,
+        model: CatalogModel,
+        request: ChatRequest | CompletionRequest,
+        body: InferenceBody,
+        shape: encoders.Shape,
+    ) -> Answer:
+        if isinstance(request, ChatRequest):
+            requirements.require_vision(model, request)
+        encoder_type = encoders.LineEncoder if body.stream else encoders.ObjectEncoder
+        encoder: Encoder = encoder_type(body.model, shape, self._timestamps)
+        if not _serves_itself(model):
+            self._recent.touch(model.name.key, body.keep_alive if body.keep_alive != 0 else None)
+        return await self._generation.open_answer(model, request, encoder)
+
+    def _check(self, model: CatalogModel, body: InferenceBody, verb: str) -> None:
+        if body.think:
+            requirements.require_thinking(model, body.model)
+        requirements.require_chat(model, body.model, verb)
+
+    def _sleep(self, model: CatalogModel, body: InferenceBody, *, is_chat: bool) -> bytes:
+        """Answer a load or unload request here: a hosted model is always loaded."""
+        self._recent.touch(model.name.key, body.keep_alive)
+        is_unload = body.keep_alive == 0
+        return replies.sleep_reply(body.model, self._timestamps.now(), is_chat=is_chat, unload=is_unload)
+
+
+def _serves_itself(model: CatalogModel) -> bool:
+    """Whether the model lives on an Ollama machine, which checks, loads and unloads by itself."""
+    return isinstance(model.backend.provider, ModelServer)
+
+
+def _require_raw(model: CatalogModel) -> None:
+    if model.info.is_listed:
+        try:
+            requirements.require_insert(model)
+        except InvalidRequest:
+            raise InvalidRequest("raw mode is not supported by this upstream") from None
+
+
+def _cut(vector: Sequence[float], dimensions: int | None) -> Sequence[float]:
+    return vector if dimensions is None else vector[:dimensions]
+
+
+def _normalise(vector: Sequence[float]) -> list[float]:
+    """Return the vector at length one; a zero vector stays, what is not a number is refused as Ollama does."""
+    length = math.sqrt(math.fsum(x * x for x in vector))
+    if not math.isfinite(length):
+        raise InvalidRequest("embedding contains NaN or Inf values")
+    return [round(x / length, _DIGITS) for x in vector] if length else list(vector)

@@ -1,0 +1,129 @@
+"""Listing, describing and pulling models as Ollama's clients ask for it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
+
+from backend.core.errors import InvalidRequest, NotPermitted
+from backend.features.catalog.backends import Backend
+from backend.features.catalog.recent import RecentModels
+from backend.features.catalog.service import CatalogModel, CatalogService
+from backend.features.ollama_api.progress import ProgressAnswer
+from backend.llm.errors import ModelNotFound, ProviderError, PullFailed
+from backend.llm.names import ModelName, parse_name
+from backend.llm.ports import ModelServer
+from backend.wire.jsontext import encode_json
+from backend.wire.ollama import replies
+from backend.wire.ollama.schemas import PullBody, ShowBody, read_body
+
+_COPILOT = "githubcopilotchat/"
+
+
+class Models:
+    """Ollama's model routes, without HTTP.
+
+    Args:
+        forward_pull: whether names that are not here are pulled on the first Ollama backend.
+        pull_hosts: registries a pulled name may point to; others could make the machine fetch from anywhere.
+    """
+
+    def __init__(
+        self, catalog: CatalogService, recent: RecentModels, *, forward_pull: bool, pull_hosts: Sequence[str]
+    ) -> None:
+        self._catalog = catalog
+        self._recent = recent
+        self._forward_pull = forward_pull
+        self._pull_hosts = frozenset(host.lower() for host in pull_hosts)
+
+    async def tags(self) -> bytes:
+        """Return the reply to `GET /api/tags`: every model of every backend, the newest first."""
+        entries = [replies.tags_entry(model.name, model.info) for model in await self._catalog.models()]
+        entries.sort(key=lambda entry: str(entry.get("modified_at", ""))[:19], reverse=True)
+        return encode_json({"models": entries})
+
+    async def show(self, raw: bytes, user_agent: str) -> bytes:
+        """Return the reply to `POST /api/show`."""
+        body = read_body(raw, ShowBody)
+        if not body.wanted:
+            raise InvalidRequest("model is required")
+        model = await self._find(body.wanted)
+        provider = model.backend.provider
+        if isinstance(provider, ModelServer):
+            reply = dict(await provider.show(model.info.model_id, verbose=body.verbose))
+            reply = {key: value for key, value in reply.items() if key not in {"remote_model", "remote_host"}}
+            reply.setdefault("model_info", {})
+        else:
+            reply = replies.show_reply(model.name, model.info, model.backend.name)
+            if body.system:
+                reply["system"] = body.system
+        if user_agent.lower().startswith(_COPILOT):
+            reply["model_info"] = {**reply["model_info"], "general.basename": body.wanted}
+        return encode_json(reply)
+
+    async def running(self) -> bytes:
+        """Return the reply to `GET /api/ps`: what Ollama machines have loaded, and hosted models used lately."""
+        servers = [b.provider for b in self._catalog.backends if isinstance(b.provider, ModelServer)]
+        loaded = [entry for entries in await asyncio.gather(*map(_running, servers)) for entry in entries]
+        known = {model.name.key: model for model in await self._catalog.models()}
+        for key, until in self._recent.loaded().items():
+            if (model := known.get(key)) is not None:
+                loaded.append(replies.running_entry(model.name, model.info, until))
+        loaded.sort(key=lambda entry: str(entry.get("expires_at", "")), reverse=True)
+        return encode_json({"models": loaded})
+
+    async def pull(self, raw: bytes) -> ProgressAnswer:
+        """Return the progress of `POST /api/pull`: a hosted model is already there, an Ollama machine pulls."""
+        body = read_body(raw, PullBody)
+        name = parse_name(body.wanted)
+        if name is None:
+            raise InvalidRequest("invalid model name")
+        try:
+            backend = (await self._catalog.resolve(body.wanted)).backend
+        except ModelNotFound:
+            return ProgressAnswer(self._pull_new(name, body.wanted), is_streamed=body.stream)
+        if isinstance(backend.provider, ModelServer):
+            return ProgressAnswer(self._forward(backend, name, body.wanted), is_streamed=body.stream)
+        return ProgressAnswer(_known(), is_streamed=body.stream)
+
+    async def _find(self, wanted: str) -> CatalogModel:
+        try:
+            return await self._catalog.resolve(wanted)
+        except ModelNotFound:
+            name = parse_name(wanted)
+            raise ModelNotFound(f"model '{name.short if name else wanted}' not found") from None
+
+    def _pull_new(self, name: ModelName, wanted: str) -> AsyncIterator[Mapping[str, Any]]:
+        servers = [b for b in self._catalog.backends if isinstance(b.provider, ModelServer)]
+        return self._forward(servers[0], name, wanted) if servers else _unknown()
+
+    def _forward(self, backend: Backend, name: ModelName, wanted: str) -> AsyncIterator[Mapping[str, Any]]:
+        if not self._forward_pull:
+            raise NotPermitted("pulling models is switched off here; ask the gateway's operator")
+        if name.host.lower() not in self._pull_hosts:
+            raise NotPermitted(f"pulling from {name.host} is not allowed here; ask the gateway's operator")
+        return self._progress(backend, wanted)
+
+    async def _progress(self, backend: Backend, wanted: str) -> AsyncIterator[Mapping[str, Any]]:
+        provider = backend.provider
+        assert isinstance(provider, ModelServer)  # noqa: S101 (both callers checked it)
+        async for step in provider.pull(wanted):
+            yield step
+        self._catalog.forget()
+
+
+async def _running(server: ModelServer) -> Sequence[Mapping[str, Any]]:
+    """Return what a machine has loaded; one that does not answer has nothing to show."""
+    try:
+        return await server.running()
+    except ProviderError:
+        return ()
+
+
+async def _known() -> AsyncIterator[Mapping[str, Any]]:
+    for status in replies.PULL_STEPS:
+        yield {"status": status}
+
+
+async def _unknown() -> AsyncIterator[Mapping[str, Any]]:
+    yield {"status": replies.PULL_STEPS[0]}
+    raise PullFailed(replies.PULL_UNKNOWN)

@@ -1,0 +1,14 @@
+"""The ASGI entry point: `uvicorn backend.main:create_app --factory`, or better `python -m backend serve`."""
+
+from fastapi import FastAPI
+
+from backend.bootstrap.application import build_application
+from backend.core.config import Settings, load_settings
+from backend.core.logging import configure_logging
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """Return the application for these settings, or for those of the environment."""
+    settings = settings or load_settings()
+    configure_logging(settings.log_level, settings.log_format)
+    return build_application(settings)

@@ -1,0 +1,287 @@
+"""The one place that talks HTTP to upstreams: client, limits, error mapping.
+
+httpx over the aiohttp transport: httpx's own transport loses pool slots for ever when requests are cancelled, and
+cancelling upstream calls is what this gateway does all day (`docs/decisions/0002-http-client.md`). Bodies are read from
+the aiohttp stream itself, because httpx's layers above it cost more per chunk than the translation does.
+
+Nothing an upstream says moves us elsewhere: no redirects, no proxies from the environment, no cookies, no compression.
+"""
+
+import asyncio
+import ssl
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from http import HTTPStatus
+from typing import Any
+
+import aiohttp
+import certifi
+import httpx
+from httpx_aiohttp import AiohttpTransport
+from httpx_aiohttp.transport import AiohttpResponseStream
+
+from backend.llm.errors import (
+    ProviderDisconnected,
+    ProviderError,
+    ProviderProtocolError,
+    ProviderTimeout,
+    ProviderUnreachable,
+)
+from backend.providers.status import raise_for_status
+from backend.providers.watchdog import Timeouts, Watchdog
+from backend.wire.jsontext import encode_json
+
+_READ = "passerelle.read"
+_READ_BUFFER = 16 * 1024
+_ERROR_BYTES = 64 * 1024
+_REPLY_BYTES = 64 * 1024 * 1024
+_DRAIN_SECONDS = 0.1
+_PLAIN_KEEPALIVE, _TLS_KEEPALIVE = 4.0, 30.0
+"""Seconds an idle connection is kept: below the 5 s after which vLLM's server closes its own."""
+_NETWORK_ERRORS = (httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError, OSError, TimeoutError)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one upstream answer may cost in memory."""
+
+    line_bytes: int = 1024 * 1024
+    answer_bytes: int = 64 * 1024 * 1024
+
+
+@cache
+def tls_context(ca_file: str | None) -> ssl.SSLContext:
+    """Return the context every upstream shares: verified against the public roots, plus `ca_file` if given."""
+    context = ssl.create_default_context(cafile=certifi.where())
+    if ca_file is not None:
+        context.load_verify_locations(ca_file)
+    return context
+
+
+class _Transport(AiohttpTransport):
+    """Adds to each response a direct way to read its body."""
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send the request; see `httpx.AsyncBaseTransport`."""
+        response: httpx.Response = await super().handle_async_request(request)
+        stream = response.stream
+        if isinstance(stream, AiohttpResponseStream):
+            # The documented way is an async generator per chunk; this is the same stream two layers lower.
+            response.extensions[_READ] = stream._aiohttp_response.content.readany  # noqa: SLF001
+        return response
+
+
+def open_client(base_url: str, *, api_key: str | None, connect: float, ca_file: str | None) -> httpx.AsyncClient:
+    """Return the client of one upstream; its connections open on first use, its key goes to this address only."""
+
+    def open_session() -> aiohttp.ClientSession:
+        keepalive = _TLS_KEEPALIVE if base_url.startswith("https:") else _PLAIN_KEEPALIVE
+        connector = aiohttp.TCPConnector(
+            limit=0, ssl=tls_context(ca_file), keepalive_timeout=keepalive, ttl_dns_cache=60
+        )
+        return aiohttp.ClientSession(
+            connector=connector,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            trust_env=False,
+            read_bufsize=_READ_BUFFER,
+        )
+
+    return httpx.AsyncClient(
+        base_url=base_url,
+        headers={"user-agent": "passerelle", **({"authorization": f"Bearer {api_key}"} if api_key else {})},
+        transport=_Transport(verify=tls_context(ca_file), trust_env=False, client=open_session),
+        timeout=httpx.Timeout(None, connect=connect),
+        follow_redirects=False,
+        trust_env=False,
+    )
+
+
+class BodyReader:
+    """One open answer: reads its bytes under the watchdog and owns the connection.
+
+    `read` returns b"" at the end and raises `ProviderError` for everything that goes wrong.
+    """
+
+    __slots__ = ("_backend", "_left", "_read", "_response", "_watchdog", "at_end", "content_type")
+
+    def __init__(self, backend: str, response: httpx.Response, watchdog: Watchdog, limit: int) -> None:
+        self._backend = backend
+        self._response = response
+        self._watchdog = watchdog
+        self._left = limit
+        self._read: Callable[[], Awaitable[bytes]] = response.extensions.get(_READ) or _iterate(response)
+        self.at_end = False
+        self.content_type = response.headers.get("content-type", "")
+
+    def started(self) -> None:
+        """Tell the watchdog that the answer has begun."""
+        self._watchdog.started()
+
+    async def read(self) -> bytes:
+        """Return what the network has, at most a buffer full."""
+        try:
+            data = await self._watchdog.wait(self._read)
+        except _NETWORK_ERRORS as error:
+            raise _network_error(self._backend, error, connected=True) from error
+        if not data:
+            self.at_end = True
+        self._left -= len(data)
+        if self._left < 0:
+            raise ProviderProtocolError(f"backend {self._backend!r} sent an answer that is too large; ask for less")
+        return data
+
+    async def read_all(self) -> bytes:
+        """Return the rest of the body."""
+        pieces = []
+        while data := await self.read():
+            pieces.append(data)
+        return b"".join(pieces)
+
+    async def aclose(self, *, complete: bool = False) -> None:
+        """Close; a complete answer gets a moment to end properly, so that its connection can be used again."""
+        self._watchdog.close()
+        try:
+            if complete and not self.at_end:
+                await asyncio.wait_for(self._read(), _DRAIN_SECONDS)
+        except _NETWORK_ERRORS:
+            pass  # the answer is complete; only the connection is lost
+        finally:
+            await self._response.aclose()
+
+
+class Upstream:
+    """One configured server: its address, its key and the limits of calls to it."""
+
+    def __init__(
+        self,
+        name: str,
+        client: httpx.AsyncClient,
+        timeouts: Timeouts,
+        limits: Limits,
+        key_name: str = "its API key",
+    ) -> None:
+        self.name = name
+        self.limits = limits
+        self._client = client
+        self._timeouts = timeouts
+        self._key_name = key_name
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        await self._client.aclose()
+
+    async def open(
+        self,
+        path: str,
+        body: Mapping[str, Any],
+        content_type: str,
+        *,
+        first_byte: float | None = None,
+        total: float | None = None,
+    ) -> BodyReader:
+        """Post `body` and return the open answer once the upstream accepted it.
+
+        Raises `ProviderError` for every status but 200, for another `content_type` (a prefix) and for an encoded body.
+        """
+        default = self._timeouts
+        timeouts = Timeouts(default.connect, first_byte or default.first_byte, default.idle, total or default.total)
+        headers = {"content-type": "application/json", "accept": content_type, "accept-encoding": "identity"}
+        request = self._client.build_request("POST", path, content=encode_json(body), headers=headers)
+        reader = await self._send(request, timeouts, self.limits.answer_bytes)
+        if reader.content_type.startswith(content_type):
+            return reader
+        await reader.aclose()
+        raise ProviderProtocolError(f"backend {self.name!r} answered with something that is not {content_type}")
+
+    async def post(self, path: str, body: Mapping[str, Any]) -> bytes:
+        """Post `body` and return the whole reply."""
+        headers = {
+            "content-type": "application/json",
+            "accept": "application/json",
+            "accept-encoding": "identity",
+        }
+        request = self._client.build_request("POST", path, content=encode_json(body), headers=headers)
+        return await self._fetch(request, self._timeouts)
+
+    async def get(self, path: str, *, timeout: float) -> bytes:  # noqa: ASYNC109 (the watchdog bounds it)
+        """Return the whole reply to a GET, within `timeout` seconds."""
+        headers = {"accept": "application/json", "accept-encoding": "identity"}
+        limits = Timeouts(min(self._timeouts.connect, timeout), timeout, timeout, timeout)
+        return await self._fetch(self._client.build_request("GET", path, headers=headers), limits)
+
+    async def _fetch(self, request: httpx.Request, timeouts: Timeouts) -> bytes:
+        reader = await self._send(request, timeouts, _REPLY_BYTES)
+        try:
+            return await reader.read_all()
+        finally:
+            await reader.aclose()
+
+    async def _send(self, request: httpx.Request, timeouts: Timeouts, limit: int) -> BodyReader:
+        watchdog = Watchdog(self.name, timeouts)
+        try:
+            response = await watchdog.wait(lambda: self._client.send(request, stream=True))
+        except _NETWORK_ERRORS as error:
+            watchdog.close()
+            raise _network_error(self.name, error, connected=False) from error
+        except BaseException:
+            watchdog.close()
+            raise
+        reader = BodyReader(self.name, response, watchdog, limit)
+        try:
+            await self._check(response, reader)
+        except BaseException:
+            await reader.aclose()
+            raise
+        return reader
+
+    async def _check(self, response: httpx.Response, reader: BodyReader) -> None:
+        if response.headers.get("content-encoding", "identity") != "identity":
+            raise ProviderProtocolError(f"backend {self.name!r} sent a compressed answer it was not asked for")
+        if response.status_code != HTTPStatus.OK:
+            raise_for_status(
+                self.name, response.status_code, response.headers, await _beginning(reader), self._key_name
+            )
+
+
+async def _beginning(reader: BodyReader) -> bytes:
+    """Return as much of an error's body as is worth reading."""
+    body = b""
+    try:
+        while len(body) < _ERROR_BYTES and (data := await reader.read()):
+            body += data
+    except ProviderError:
+        return b""
+    return body
+
+
+def _iterate(response: httpx.Response) -> Callable[[], Awaitable[bytes]]:
+    """Read a response that did not come over aiohttp (a mocked transport)."""
+    stream = response.stream.__aiter__()  # type: ignore[union-attr]  # an AsyncClient has async streams
+
+    async def read() -> bytes:
+        return await anext(stream, b"")
+
+    return read
+
+
+def _network_error(backend: str, error: BaseException, *, connected: bool) -> ProviderError:
+    """Tell apart what may be tried again (no connection) from what may have cost money (it broke later)."""
+    cause = error.__cause__ if isinstance(error.__cause__, aiohttp.ClientError) else error
+    if isinstance(cause, (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL)):
+        return _unreachable(backend, cause)
+    if isinstance(cause, (aiohttp.ClientResponseError, aiohttp.ClientPayloadError, httpx.RemoteProtocolError)):
+        return ProviderProtocolError(f"backend {backend!r} broke off or garbled its answer; try again")
+    if isinstance(cause, (aiohttp.ServerTimeoutError, httpx.ReadTimeout)):
+        return ProviderTimeout(f"backend {backend!r} did not answer in time; try again")
+    if not connected and isinstance(cause, (httpx.ConnectError, httpx.ConnectTimeout, httpx.InvalidURL)):
+        return _unreachable(backend, cause)
+    return ProviderDisconnected(f"backend {backend!r} closed the connection; try again")
+
+
+def _unreachable(backend: str, cause: BaseException) -> ProviderUnreachable:
+    if isinstance(cause, (aiohttp.ClientConnectorCertificateError, aiohttp.ClientConnectorSSLError)):
+        return ProviderUnreachable(f"backend {backend!r} shows a certificate that is not trusted; check its address")
+    if isinstance(cause, aiohttp.ClientConnectorDNSError):
+        return ProviderUnreachable(f"backend {backend!r} has an address that cannot be found; check its base URL")
+    return ProviderUnreachable(f"backend {backend!r} cannot be reached; check that it runs and its base URL is right")

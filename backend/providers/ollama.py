@@ -1,0 +1,126 @@
+"""Real Ollama machines: their answers pass through untouched when nothing is added, and their models are theirs."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from backend.llm.capabilities import ModelInfo
+from backend.llm.errors import ProviderProtocolError, PullFailed
+from backend.llm.ports import EventStream, LineStream
+from backend.llm.types import ChatRequest, CompletionRequest, Embeddings, EmbedRequest, WireSource
+from backend.providers.http import Upstream
+from backend.providers.streams import DecodedStream, TappedLines
+from backend.wire.framing import LineSplitter
+from backend.wire.ollama.replies import without_nulls
+from backend.wire.ollama.upstream import (
+    EmbedReply,
+    LineDecoder,
+    LineTap,
+    read_embed_reply,
+    read_models,
+    write_chat,
+    write_completion,
+    write_embed,
+)
+from backend.wire.openai.errors import clean
+
+_LINES = "application/x-ndjson"
+_OBJECT = "application/json"
+_LINE_BYTES = 8_000_000
+"""What Ollama's own client takes; `context` makes the last line of a generate reply long."""
+
+_PULL_SECONDS = 24 * 3600.0
+
+
+class OllamaProvider:
+    """Speaks to an Ollama server; implements every provider port, `Passthrough` and `ModelServer` among them."""
+
+    def __init__(self, upstream: Upstream, *, list_timeout: float, total_timeout: float) -> None:
+        self._upstream = upstream
+        self._list_timeout = list_timeout
+        self._total_timeout = total_timeout
+
+    async def list_models(self) -> Sequence[ModelInfo]:
+        """See `ModelLister.list_models`."""
+        body = await self._upstream.get("/api/tags", timeout=self._list_timeout)
+        return read_models(body, self._upstream.name)
+
+    async def open_lines(self, source: WireSource) -> LineStream:
+        """See `Passthrough.open_lines`; a reply that is not streamed may take as long as the whole answer."""
+        is_stream = source.body.get("stream", True) is not False and _has_work(source)
+        reader = await self._upstream.open(
+            source.path,
+            source.body,
+            _LINES if is_stream else _OBJECT,
+            first_byte=None if is_stream else self._total_timeout,
+        )
+        return TappedLines(reader, LineTap(self._upstream.name, _LINE_BYTES))
+
+    async def open_chat(self, request: ChatRequest) -> EventStream:
+        """See `ChatProvider.open_chat`."""
+        reader = await self._upstream.open("/api/chat", write_chat(request), _LINES)
+        return DecodedStream(reader, LineDecoder(self._upstream.name, _LINE_BYTES))
+
+    async def open_completion(self, request: CompletionRequest) -> EventStream:
+        """See `Completer.open_completion`."""
+        reader = await self._upstream.open("/api/generate", write_completion(request), _LINES)
+        return DecodedStream(reader, LineDecoder(self._upstream.name, _LINE_BYTES))
+
+    async def embed(self, request: EmbedRequest) -> Embeddings:
+        """See `Embedder.embed`; the caller's own body is sent on, with the options only Ollama knows."""
+        if request.source is None:
+            reply = await self._embed("/api/embed", write_embed(request))
+            return Embeddings(reply.embeddings, reply.prompt_eval_count or 0)
+        reply = await self._embed(request.source.path, {**request.source.body, "model": request.model})
+        vectors = [reply.embedding] if request.source.path == "/api/embeddings" else reply.embeddings
+        if len(vectors) != len(request.inputs):
+            raise ProviderProtocolError(
+                f"backend {self._upstream.name!r} sent {len(vectors)} embeddings, not {len(request.inputs)}"
+            )
+        return Embeddings(vectors, reply.prompt_eval_count or 0)
+
+    async def show(self, model: str, *, verbose: bool) -> Mapping[str, Any]:
+        """See `ModelServer.show`."""
+        return self._object(await self._upstream.post("/api/show", {"model": model, "verbose": verbose}))
+
+    async def running(self) -> Sequence[Mapping[str, Any]]:
+        """See `ModelServer.running`."""
+        reply = self._object(await self._upstream.get("/api/ps", timeout=self._list_timeout))
+        models = reply.get("models")
+        return [entry for entry in models if isinstance(entry, dict)] if isinstance(models, list) else []
+
+    async def pull(self, model: str) -> AsyncIterator[Mapping[str, Any]]:
+        """See `ModelServer.pull`; never `insecure`; a day at most, models are large."""
+        reader = await self._upstream.open("/api/pull", {"model": model, "stream": True}, _LINES, total=_PULL_SECONDS)
+        lines = LineSplitter(_LINE_BYTES)
+        reader.started()
+        try:
+            while data := await reader.read():
+                for line in lines.feed(data):
+                    progress = self._object(line)
+                    if isinstance(progress.get("error"), str):
+                        raise PullFailed(clean(progress["error"]))
+                    yield progress
+        finally:
+            await reader.aclose()
+
+    async def _embed(self, path: str, body: Mapping[str, Any]) -> EmbedReply:
+        try:
+            return read_embed_reply(await self._upstream.post(path, body))
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise ProviderProtocolError(f"backend {self._upstream.name!r} sent unreadable embeddings") from error
+
+    def _object(self, body: bytes) -> Mapping[str, Any]:
+        try:
+            value = msgspec.json.decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise ProviderProtocolError(f"backend {self._upstream.name!r} sent an unreadable reply") from error
+        if not isinstance(value, dict):
+            raise ProviderProtocolError(f"backend {self._upstream.name!r} sent an unreadable reply")
+        return dict(without_nulls(value))
+
+
+def _has_work(source: WireSource) -> bool:
+    """Whether the request asks for an answer: load and unload calls are answered by one object even when streaming."""
+    return bool(source.body.get("messages") or source.body.get("prompt"))

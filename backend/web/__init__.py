@@ -1,0 +1,1 @@
+"""ASGI mechanics without business: bodies in, answers out, clients that leave."""

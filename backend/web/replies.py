@@ -1,0 +1,18 @@
+"""Finished replies: JSON and plain text. Every JSON reply says `application/json`: clients check."""
+
+from collections.abc import Mapping
+
+from starlette.responses import Response
+
+JSON = "application/json; charset=utf-8"
+NDJSON = "application/x-ndjson"
+
+
+def json_response(body: bytes, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """Return finished JSON."""
+    return Response(body, status, headers, media_type=JSON)
+
+
+def text_response(body: bytes, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """Return plain text."""
+    return Response(body, status, headers, media_type="text/plain")

@@ -1,0 +1,116 @@
+"""Answers as HTTP: the status is chosen once the first bytes are there, the upstream is closed whatever happens.
+
+A small ASGI response instead of `StreamingResponse`: a generator that never starts never runs its `finally`, and every
+layer costs CPU per token. After a failure in mid-answer the client gets one error in its wire format and then a cut
+connection without the last chunk: the only form that no tested client takes for success (`clients.md` 9).
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from backend.core.errors import ClientGone, GatewayError
+from backend.core.logging import get_logger
+from backend.llm.ports import Answer
+from backend.web.body import BodyLimits, read_request_body
+from backend.web.client import ClientWatch
+from backend.web.replies import NDJSON, json_response
+
+_log = get_logger(__name__)
+
+ABORT = "passerelle.abort"
+CLOSE = "passerelle.close"
+"""ASGI scope extensions of `backend.web.protocol`: drop the connection at once, or after what was written."""
+
+_CUT_SECONDS = 1.0
+_STREAM_HEADERS = [
+    (b"content-type", NDJSON.encode()),
+    (b"cache-control", b"no-store"),
+    (b"x-accel-buffering", b"no"),
+]
+
+
+async def respond(
+    request: Request, limits: BodyLimits, open_answer: Callable[[bytes], Awaitable[Answer | bytes]]
+) -> Response:
+    """Read the body, open the answer and return the response that will write it.
+
+    The client is watched from here on: when it leaves, `open_answer` is cancelled and the upstream closed, streamed or
+    not. Errors raised before the first byte leave as they are, for the error handler to give them their status.
+    """
+    body = await read_request_body(request, limits)
+    watch = ClientWatch(request.receive, limits.write_stall_seconds).start()
+    try:
+        with watch.guard():
+            answer = await open_answer(body)
+            if not isinstance(answer, bytes) and not answer.is_streamed:
+                answer = await _collect(answer)
+    except BaseException:
+        watch.stop()
+        raise
+    if isinstance(answer, bytes):
+        watch.stop()
+        return json_response(answer)
+    return AnswerResponse(answer, watch)
+
+
+async def _collect(answer: Answer) -> bytes:
+    try:
+        pieces = [piece async for piece in answer]
+    finally:
+        await answer.aclose()
+    return b"".join(pieces)
+
+
+class AnswerResponse(Response):
+    """Streams one answer and owns it, together with the watch on the client."""
+
+    media_type = NDJSON
+
+    def __init__(self, answer: Answer, watch: ClientWatch) -> None:
+        super().__init__()
+        self._answer = answer
+        self._watch = watch
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 (the watch receives)
+        """Write the answer; see the module for what happens when it fails."""
+        extensions = scope.get("extensions") or {}
+        try:
+            with self._watch.guard():
+                await send({"type": "http.response.start", "status": 200, "headers": _STREAM_HEADERS})
+                await self._stream(send)
+        except ClientGone:
+            if abort := extensions.get(ABORT):
+                abort()
+        except GatewayError as error:
+            await self._cut(send, error, extensions.get(CLOSE))
+        except asyncio.CancelledError:
+            await self._cut(send, GatewayError("the gateway is shutting down; try again"), extensions.get(CLOSE))
+            raise
+        finally:
+            self._watch.stop()
+            await self._answer.aclose()
+
+    async def _stream(self, send: Send) -> None:
+        answer, watch = self._answer, self._watch
+        is_open = True
+        async for data in answer:
+            is_open = not answer.finished
+            await watch.send(send, {"type": "http.response.body", "body": data, "more_body": is_open})
+        if is_open:
+            await watch.send(send, {"type": "http.response.body", "body": b""})
+
+    async def _cut(self, send: Send, error: GatewayError, close: Callable[[], None] | None) -> None:
+        """Tell the client that the answer failed and close without the last chunk."""
+        _log.warning("answer_cut", reason=error.message)
+        body = self._answer.encode_error(error)
+        await self._watch.send(send, {"type": "http.response.body", "body": body, "more_body": True})
+        if close is not None:
+            close()
+            try:
+                await asyncio.wait_for(self._watch.gone.wait(), _CUT_SECONDS)
+            except TimeoutError:
+                return

@@ -1,0 +1,154 @@
+"""Puts a conversation into the order Mistral accepts (`upstreams.md` A.4), without losing what was said.
+
+Mistral refuses conversations that every Ollama server takes: a user turn after a tool turn, results that do not match
+the calls one to one, ids that are not nine letters or digits, a system turn in the middle. `normalise` mends all of
+that, deterministically, so that the same history is sent the same way each time.
+"""
+
+import hashlib
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from backend.llm.tool_calls import ToolTurn, link_tool_results
+from backend.llm.types import Message, TextPart
+from backend.wire.openai.request import write_call
+
+_VALID_ID = re.compile(r"[A-Za-z0-9]{9}", re.ASCII)
+_VALID_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
+_BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+_NO_RESULT = "(no result)"
+_BRIDGE = "OK."
+
+
+@dataclass(frozen=True, slots=True)
+class MessageStyle:
+    """What the model behind the request takes."""
+
+    reasons: bool
+    """Whether the history's thinking is sent back as thinking chunks."""
+    bridge_after_tool: bool = True
+    """Whether a short assistant turn is put between a tool turn and a user turn, which older models refuse."""
+
+
+def mint_id(original: str, message: int, call: int) -> str:
+    """Return a call id Mistral accepts: the original if it is one, else nine characters derived from it."""
+    if _VALID_ID.fullmatch(original):
+        return original
+    number = int.from_bytes(hashlib.sha256((original or f"{message}:{call}").encode()).digest()[:8])
+    digits = []
+    for _ in range(9):
+        number, digit = divmod(number, 62)
+        digits.append(_BASE62[digit])
+    return "".join(digits)
+
+
+def normalise(messages: Sequence[Message], *, bridge_after_tool: bool = True) -> list[Message]:
+    """Return the conversation in an order Mistral accepts; see the module."""
+    spoken = _hoist_system(_drop_empty(messages))
+    linked = _link(spoken)
+    if all(message.role == "system" for message in linked):
+        linked = [replace(message, role="user") for message in linked]
+    return _bridge(linked) if bridge_after_tool else linked
+
+
+def write_messages(messages: Sequence[Message], style: MessageStyle) -> list[dict[str, Any]]:
+    """Return the normalised conversation as Mistral's JSON; a trailing assistant turn becomes a prefix."""
+    written = [_write(m, style) for m in normalise(messages, bridge_after_tool=style.bridge_after_tool)]
+    if written and written[-1]["role"] == "assistant":
+        written[-1]["prefix"] = True
+    return written
+
+
+def answer_prefix(messages: Sequence[Message]) -> str:
+    """Return the text that Mistral will repeat at the start of its answer, or ""."""
+    last = messages[-1] if messages else None
+    return last.text if last is not None and last.role == "assistant" and not last.tool_calls else ""
+
+
+def _drop_empty(messages: Sequence[Message]) -> list[Message]:
+    def says_something(message: Message) -> bool:
+        if message.role == "assistant":
+            return bool(_has_content(message) or message.thinking or message.tool_calls)
+        return message.role == "tool" or _has_content(message)
+
+    kept = [message for message in messages if says_something(message)]
+    return kept or [message for message in messages if message.role == "user"][:1]
+
+
+def _has_content(message: Message) -> bool:
+    return bool(message.text or message.images)
+
+
+def _hoist_system(messages: Sequence[Message]) -> list[Message]:
+    """Move system turns that follow an assistant or tool turn up into the leading system turn."""
+    lead: list[Message] = []
+    rest: list[Message] = []
+    late: list[str] = []
+    for message in messages:
+        if message.role != "system":
+            rest.append(message)
+        elif any(earlier.role in {"assistant", "tool"} for earlier in rest):
+            late.append(message.text)
+        elif rest:
+            rest.append(message)
+        else:
+            lead.append(message)
+    if not late:
+        return [*lead, *rest]
+    text = "\n\n".join([*(message.text for message in lead), *late])
+    return [Message("system", (TextPart(text),)), *rest]
+
+
+def _link(messages: Sequence[Message]) -> list[Message]:
+    """Give calls and results matching ids, answer every call, and turn results without a call into user text."""
+    linked: list[Message] = []
+    for item in link_tool_results(messages, mint_id):
+        if isinstance(item, ToolTurn):
+            linked.append(item.assistant)
+            linked += [replace(r, content=(TextPart(r.text),)) for r in item.results]
+            linked += [
+                Message("tool", (TextPart(_NO_RESULT),), tool_call_id=c.call_id, tool_name=c.name)
+                for c in item.unanswered
+            ]
+            linked += [Message("user", r.images) for r in item.results if r.images]
+        elif item.role == "tool":
+            linked.append(replace(item, role="user", tool_name=""))
+        else:
+            linked.append(item)
+    return linked
+
+
+def _bridge(messages: Iterable[Message]) -> list[Message]:
+    bridged: list[Message] = []
+    for message in messages:
+        if bridged and bridged[-1].role == "tool" and message.role in {"user", "system"}:
+            bridged.append(Message("assistant", (TextPart(_BRIDGE),)))
+        bridged.append(message)
+    return bridged
+
+
+def _write(message: Message, style: MessageStyle) -> dict[str, Any]:
+    written: dict[str, Any] = {"role": message.role, "content": _write_content(message, style)}
+    if message.tool_calls:
+        written["tool_calls"] = [write_call(call) for call in message.tool_calls]
+    if message.role == "tool":
+        written["tool_call_id"] = message.tool_call_id
+        if _VALID_NAME.fullmatch(message.tool_name):
+            written["name"] = message.tool_name
+    return written
+
+
+def _write_content(message: Message, style: MessageStyle) -> str | list[dict[str, Any]]:
+    chunks: list[dict[str, Any]] = []
+    if message.thinking and message.role == "assistant" and style.reasons:
+        chunks.append({"type": "thinking", "thinking": [{"type": "text", "text": message.thinking}]})
+    if not chunks and not message.images:
+        return message.text
+    if message.text:
+        chunks.append({"type": "text", "text": message.text})
+    chunks += [
+        {"type": "image_url", "image_url": f"data:{image.media_type};base64,{image.data}"} for image in message.images
+    ]
+    return chunks

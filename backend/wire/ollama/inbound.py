@@ -1,0 +1,151 @@
+"""Turns Ollama's request bodies into canonical requests."""
+
+from typing import Any, get_args
+
+from backend.core.errors import InvalidRequest
+from backend.llm.types import (
+    ChatRequest,
+    CompletionRequest,
+    ContentPart,
+    EmbedRequest,
+    JsonFormat,
+    Message,
+    Role,
+    TextPart,
+    ToolCall,
+    ToolSpec,
+    WireSource,
+)
+from backend.wire.ollama.images import read_image
+from backend.wire.ollama.options import check_options, read_options
+from backend.wire.ollama.schemas import (
+    ChatBody,
+    EmbedBody,
+    EmbeddingsBody,
+    GenerateBody,
+    InferenceBody,
+    MessageBody,
+)
+
+MAX_MESSAGES = 2_000
+MAX_IMAGES = 16
+MAX_TOOLS = 128
+MAX_INPUTS = 2_048
+_MAX_TOP_LOGPROBS = 20
+_ROLES = frozenset(get_args(Role))
+_ROLE_NAMES = {"developer": "system", "function": "tool"}
+
+
+def read_chat(body: ChatBody) -> ChatRequest:
+    """Return the conversation a chat body asks to continue."""
+    if len(body.messages) > MAX_MESSAGES:
+        raise InvalidRequest(f"a conversation may hold {MAX_MESSAGES} messages at most; shorten it")
+    if len(body.tools) > MAX_TOOLS:
+        raise InvalidRequest(f"a request may offer {MAX_TOOLS} tools at most")
+    if sum(len(message.images) for message in body.messages) > MAX_IMAGES:
+        raise InvalidRequest(f"a conversation may hold {MAX_IMAGES} images at most; remove older ones")
+    return ChatRequest(
+        model=body.model,
+        messages=tuple(_read_message(message) for message in body.messages),
+        tools=tuple(ToolSpec(t.function.name, t.function.description, t.function.parameters) for t in body.tools),
+        source=WireSource("ollama", "/api/chat", _forwardable(body)),
+        **_shared(body),
+    )
+
+
+def read_generate(body: GenerateBody) -> ChatRequest:
+    """Return a generate body as a conversation of one turn."""
+    if body.raw and (body.template or body.system or body.context):
+        raise InvalidRequest("raw mode does not support template, system, or context")
+    if len(body.images) > MAX_IMAGES:
+        raise InvalidRequest(f"a request may hold {MAX_IMAGES} images at most")
+    content: list[ContentPart] = [TextPart(body.prompt)] if body.prompt else []
+    content += [read_image(image) for image in body.images]
+    system = (Message("system", (TextPart(body.system),)),) if body.system else ()
+    return ChatRequest(
+        model=body.model,
+        messages=(*system, Message("user", tuple(content))),
+        source=WireSource("ollama", "/api/generate", _forwardable(body)),
+        **_shared(body),
+    )
+
+
+def read_completion(body: GenerateBody) -> CompletionRequest:
+    """Return a raw or fill-in-the-middle generate body."""
+    return CompletionRequest(
+        model=body.model,
+        prompt=body.prompt,
+        suffix=body.suffix or None,
+        sampling=read_options(body.options),
+        stream=body.stream,
+        source=WireSource("ollama", "/api/generate", _forwardable(body)),
+    )
+
+
+def read_embed(body: EmbedBody) -> EmbedRequest:
+    """Return the texts of an embed body; none means "load the model"."""
+    check_options(body.options)
+    value = body.input
+    if value is None or value == "":
+        inputs: tuple[str, ...] = ()
+    elif isinstance(value, str):
+        inputs = (value,)
+    elif isinstance(value, list) and all(isinstance(item, str) for item in value):
+        inputs = tuple(value)
+    else:
+        raise InvalidRequest("invalid input type")
+    if len(inputs) > MAX_INPUTS:
+        raise InvalidRequest(f"a request may hold {MAX_INPUTS} texts at most; split it")
+    source = WireSource("ollama", "/api/embed", body.model_dump(exclude_unset=True))
+    return EmbedRequest(body.model, inputs, body.dimensions if body.dimensions > 0 else None, body.truncate, source)
+
+
+def read_embeddings(body: EmbeddingsBody) -> EmbedRequest:
+    """Return the text of an older embeddings body."""
+    check_options(body.options)
+    source = WireSource("ollama", "/api/embeddings", body.model_dump(exclude_unset=True))
+    return EmbedRequest(body.model, (body.prompt,) if body.prompt else (), source=source)
+
+
+def check_top_logprobs(body: InferenceBody) -> None:
+    """Refuse a `top_logprobs` out of range; Ollama checks this before it looks at the model."""
+    if not 0 <= body.top_logprobs <= _MAX_TOP_LOGPROBS:
+        raise InvalidRequest("top_logprobs must be between 0 and 20")
+
+
+def _shared(body: InferenceBody) -> dict[str, Any]:
+    wanted = body.format
+    return {
+        "sampling": read_options(body.options),
+        "response_format": None if wanted is None else JsonFormat(None if wanted == "json" else wanted),
+        "thinking": body.think,
+        "logprobs": body.logprobs,
+        "top_logprobs": body.top_logprobs,
+        "stream": body.stream,
+        "keep_alive": body.keep_alive,
+    }
+
+
+def _forwardable(body: InferenceBody) -> dict[str, Any]:
+    """Return the checked fields the caller set, with the options Ollama knows."""
+    fields = body.model_dump(exclude_unset=True)
+    if "options" in fields:
+        fields["options"] = check_options(body.options)
+    return fields
+
+
+def _read_message(body: MessageBody) -> Message:
+    role = body.role.lower()
+    role = _ROLE_NAMES.get(role, role)
+    if role not in _ROLES:
+        raise InvalidRequest(f"invalid role {body.role[:40]!r}; use system, user, assistant or tool")
+    content: list[ContentPart] = [TextPart(body.content)] if body.content else []
+    content += [read_image(image) for image in body.images]
+    return Message(
+        role=role,  # type: ignore[arg-type]  # checked against _ROLES above
+        content=tuple(content),
+        thinking=body.thinking,
+        tool_calls=tuple(ToolCall(c.id, c.function.name, c.function.arguments) for c in body.tool_calls),
+        tool_call_id=body.tool_call_id,
+        tool_name=body.tool_name,
+    )

@@ -1,0 +1,160 @@
+"""Writes canonical requests as chat-completions bodies; the rows of `upstreams.md` D.2 for this family of servers."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from backend.llm.tool_calls import ToolTurn, link_tool_results
+from backend.llm.types import ChatRequest, CompletionRequest, JsonFormat, Message, ToolCall, ToolSpec
+from backend.wire.jsontext import encode_json
+from backend.wire.openai.options import OPTIONS, REASONING_DROPS, STOP_DROPS, Dialect
+from backend.wire.openai.reasoning import ReasoningStyle, write_thinking
+from backend.wire.options import write_options
+
+_JSON_HINT = "Answer in JSON."
+_FIM_TOKENS = 256
+"""What a gap may be filled with when the caller named no limit: such models do not always stop by themselves."""
+_RAW_TOKENS = 4096
+"""vLLM's `/v1/completions` stops after 16 tokens unless told otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class FimTemplate:
+    """How a model family marks the text before and after a gap."""
+
+    prefix: str
+    suffix: str
+    middle: str
+    suffix_first: bool = False
+
+    def write(self, before: str, after: str) -> str:
+        """Return the prompt that asks for what stands between the two."""
+        if self.suffix_first:
+            return f"{self.suffix}{after}{self.prefix}{before}{self.middle}"
+        return f"{self.prefix}{before}{self.suffix}{after}{self.middle}"
+
+
+def write_chat(request: ChatRequest, dialect: Dialect, style: ReasoningStyle) -> dict[str, Any]:
+    """Return the body of `POST /v1/chat/completions`; always streamed, so that it can be timed and cancelled."""
+    body: dict[str, Any] = {
+        "model": request.model,
+        "messages": [*_hint(request, dialect), *_write_messages(request.messages, dialect)],
+        "stream": True,
+        "stream_options": {"include_usage": True},
+        **write_options(request.sampling, OPTIONS[dialect]),
+        **write_thinking(request.thinking, dialect, style),
+    }
+    if request.tools:
+        body["tools"] = [write_tool(tool) for tool in request.tools]
+    if request.response_format is not None:
+        body["response_format"] = _write_format(request.response_format, dialect)
+    if request.logprobs:
+        body["logprobs"] = True
+        if request.top_logprobs:
+            body["top_logprobs"] = request.top_logprobs
+    if dialect is Dialect.VLLM and request.messages and request.messages[-1].role == "assistant":
+        body |= {"continue_final_message": True, "add_generation_prompt": False}
+    if dialect is Dialect.LMSTUDIO and isinstance(request.keep_alive, int) and request.keep_alive > 0:
+        body["ttl"] = request.keep_alive
+    return _fit_reasoning_model(body, dialect, style)
+
+
+def write_completion(request: CompletionRequest, fim: FimTemplate | None) -> dict[str, Any]:
+    """Return the body of `POST /v1/completions`; with a suffix the prompt is written in the family's marks."""
+    prompt = request.prompt
+    if request.suffix is not None and fim is not None:
+        prompt = fim.write(request.prompt, request.suffix)
+    options = write_options(request.sampling, OPTIONS[Dialect.VLLM])
+    limit = options.pop("max_completion_tokens", _RAW_TOKENS if request.suffix is None else _FIM_TOKENS)
+    return {
+        "model": request.model,
+        "prompt": prompt,
+        "max_tokens": limit,
+        "stream": True,
+        "stream_options": {"include_usage": True},
+        **options,
+    }
+
+
+def write_tool(tool: ToolSpec) -> dict[str, Any]:
+    """Return a tool as these servers want it; servers refuse a function without parameters."""
+    parameters = dict(tool.parameters) or {"type": "object", "properties": {}}
+    function = {"name": tool.name, "description": tool.description, "parameters": parameters}
+    return {"type": "function", "function": function}
+
+
+def write_call(call: ToolCall) -> dict[str, Any]:
+    """Return a call of the history, its arguments as JSON text."""
+    arguments = encode_json(dict(call.arguments)).decode()
+    return {"id": call.call_id, "type": "function", "function": {"name": call.name, "arguments": arguments}}
+
+
+def write_content(message: Message) -> str | list[dict[str, Any]]:
+    """Return plain text, or parts when the message holds images."""
+    if not message.images:
+        return message.text
+    text = [{"type": "text", "text": message.text}] if message.text else []
+    return [
+        *text,
+        *({"type": "image_url", "image_url": {"url": f"data:{i.media_type};base64,{i.data}"}} for i in message.images),
+    ]
+
+
+def _keep_or_derive(original: str, message: int, call: int) -> str:
+    if original:
+        return original
+    return "call_" + hashlib.sha256(f"{message}:{call}".encode()).hexdigest()[:16]
+
+
+def _write_messages(messages: Sequence[Message], dialect: Dialect) -> list[dict[str, Any]]:
+    written: list[dict[str, Any]] = []
+    for item in link_tool_results(messages, _keep_or_derive):
+        if isinstance(item, ToolTurn):
+            written.append(_write_message(item.assistant, dialect))
+            written += [{"role": "tool", "tool_call_id": r.tool_call_id, "content": r.text} for r in item.results]
+            written += [{"role": "tool", "tool_call_id": c.call_id, "content": "(no result)"} for c in item.unanswered]
+        elif item.role == "tool":
+            written.append({"role": "user", "content": item.text})
+        else:
+            written.append(_write_message(item, dialect))
+    return written
+
+
+def _write_message(message: Message, dialect: Dialect) -> dict[str, Any]:
+    written: dict[str, Any] = {"role": message.role, "content": write_content(message)}
+    if message.thinking and dialect is not Dialect.OPENAI:
+        written["reasoning" if dialect is Dialect.VLLM else "reasoning_content"] = message.thinking
+    if message.tool_calls:
+        written["tool_calls"] = [write_call(call) for call in message.tool_calls]
+    return written
+
+
+def _write_format(wanted: JsonFormat, dialect: Dialect) -> dict[str, Any]:
+    if wanted.schema is None and dialect is not Dialect.LMSTUDIO:
+        return {"type": "json_object"}
+    schema = wanted.schema if wanted.schema is not None else {"type": "object"}
+    strict = dialect is not Dialect.OPENAI
+    return {
+        "type": "json_schema",
+        "json_schema": {"name": "response", "schema": dict(schema), "strict": strict},
+    }
+
+
+def _hint(request: ChatRequest, dialect: Dialect) -> list[Mapping[str, str]]:
+    """OpenAI refuses `json_object` unless some message says JSON."""
+    wanted = request.response_format
+    if dialect is not Dialect.OPENAI or wanted is None or wanted.schema is not None:
+        return []
+    if any("json" in message.text.lower() for message in request.messages):
+        return []
+    return [{"role": "system", "content": _JSON_HINT}]
+
+
+def _fit_reasoning_model(body: dict[str, Any], dialect: Dialect, style: ReasoningStyle) -> dict[str, Any]:
+    if dialect is not Dialect.OPENAI or style is ReasoningStyle.NONE:
+        return body
+    body = {k: v for k, v in body.items() if k not in REASONING_DROPS}
+    if str(body["model"]).startswith(STOP_DROPS):
+        body.pop("stop", None)
+    return body
