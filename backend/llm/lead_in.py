@@ -27,53 +27,67 @@ class LeadIn(Protocol):
 
 
 class ThinkTags:
-    """Turns a leading `<think>...</think>` into thinking, for servers without a reasoning parser."""
+    """Turns a leading `<think>...</think>` into thinking, for servers without a reasoning parser.
+
+    White space after either tag belongs to the tags, as in Ollama.
+    """
 
     def __init__(self) -> None:
         self.done = False
         self._held = ""
-        self._inside = False
+        self._read = self._before
 
     def feed(self, text: str) -> list[TextDelta | ThinkingDelta]:
         """See `LeadIn.feed`."""
         self._held += text
-        if not self._inside:
-            start = self._held.lstrip()
-            if start.startswith(_OPEN):
-                self._inside = True
-                self._held = start[len(_OPEN) :]
-            elif _OPEN.startswith(start):
-                return []
-            else:
-                self.done = True
-                return [TextDelta(self._take(len(self._held)))]
-        return self._thinking()
+        return self._read()
 
     def close(self) -> list[TextDelta | ThinkingDelta]:
         """See `LeadIn.close`."""
         self.done = True
         held = self._take(len(self._held))
-        if not held:
+        if not held or self._read == self._after:
             return []
-        return [ThinkingDelta(held) if self._inside else TextDelta(held)]
+        return [ThinkingDelta(held) if self._read == self._inside else TextDelta(held)]
 
     def _take(self, count: int) -> str:
         head, self._held = self._held[:count], self._held[count:]
         return head
 
-    def _thinking(self) -> list[TextDelta | ThinkingDelta]:
-        events: list[TextDelta | ThinkingDelta] = []
+    def _before(self) -> list[TextDelta | ThinkingDelta]:
+        start = self._held.lstrip()
+        if start.startswith(_OPEN):
+            self._held = start[len(_OPEN) :]
+            self._read = self._opened
+            return self._opened()
+        if _OPEN.startswith(start):
+            return []
+        self.done = True
+        return [TextDelta(self._take(len(self._held)))]
+
+    def _opened(self) -> list[TextDelta | ThinkingDelta]:
+        self._held = self._held.lstrip()
+        if not self._held:
+            return []
+        self._read = self._inside
+        return self._inside()
+
+    def _inside(self) -> list[TextDelta | ThinkingDelta]:
         end = self._held.find(_CLOSE)
+        thought = self._take(end if end >= 0 else len(self._held) - _overlap(self._held, _CLOSE))
+        events: list[TextDelta | ThinkingDelta] = [ThinkingDelta(thought)] if thought else []
         if end >= 0:
-            if thought := self._take(end):
-                events.append(ThinkingDelta(thought))
             self._take(len(_CLOSE))
-            if answer := self._take(len(self._held)).lstrip("\n"):
-                events.append(TextDelta(answer))
-            self.done = True
-        elif thought := self._take(len(self._held) - _overlap(self._held, _CLOSE)):
-            events.append(ThinkingDelta(thought))
+            self._read = self._after
+            events += self._after()
         return events
+
+    def _after(self) -> list[TextDelta | ThinkingDelta]:
+        self._held = self._held.lstrip()
+        if not self._held:
+            return []
+        self.done = True
+        return [TextDelta(self._take(len(self._held)))]
 
 
 class EchoedPrefix:

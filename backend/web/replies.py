@@ -14,5 +14,5 @@ def json_response(body: bytes, status: int = 200, headers: Mapping[str, str] | N
 
 
 def text_response(body: bytes, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    """Return plain text."""
-    return Response(body, status, headers, media_type="text/plain")
+    """Return plain text, without a charset as Ollama's router writes it."""
+    return Response(body, status, {"content-type": "text/plain", **(headers or {})})

@@ -20,7 +20,7 @@ router = APIRouter(prefix="/api", tags=["ollama"], dependencies=[CALLERS])
 @public.api_route("/", methods=_READ)
 async def root() -> Response:
     """Say what every client of Ollama probes for."""
-    return text_response(RUNNING)
+    return text_response(RUNNING, headers={"content-type": "text/plain; charset=utf-8"})
 
 
 @public.api_route("/api/version", methods=_READ)

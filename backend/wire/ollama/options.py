@@ -12,7 +12,7 @@ _MAX_STOPS, _MAX_STOP_LENGTH = 64, 1024
 
 
 def _integer(name: str, value: Any) -> int:
-    if not _is_number(value) or abs(value) > _MAX_INT:
+    if not _is_number(value) or abs(value) > _MAX_INT:  # a float can be finite and still too large
         raise InvalidRequest(f'option "{name}" must be of type integer')
     return int(value)
 
@@ -40,7 +40,9 @@ def _strings(name: str, value: Any) -> tuple[str, ...]:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    return math.isfinite(value) if isinstance(value, float) else abs(value) <= _MAX_INT
 
 
 _TYPES: Mapping[str, Callable[[str, Any], Any]] = {

@@ -18,6 +18,7 @@ _LEVELS = ("high", "medium", "low", "max")
 _DURATION = re.compile(r"[+-]?(?:(?:\d+\.?\d*|\.\d+)(?:ns|us|µs|μs|ms|s|m|h))+|[+-]?0")
 _DURATION_PART = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h)")
 _SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+_MAX_SECONDS = 10**10
 _MAX_DEPTH_MARK = "the JSON is nested too deeply"
 
 
@@ -33,6 +34,8 @@ def _read_think(value: Any) -> bool | str:
 def _read_keep_alive(value: Any) -> float:
     """Return seconds; negative means for ever."""
     if isinstance(value, (int, float)) and not isinstance(value, bool):
+        if not abs(value) <= _MAX_SECONDS:
+            raise InvalidRequest('keep_alive is out of range; use seconds, or a duration such as "5m"')
         return float(value)
     if not isinstance(value, str):
         raise InvalidRequest(f"Unsupported type: '{_go_type(value)}'")

@@ -91,6 +91,18 @@ def _finish(line: _Line) -> Finished:
     )
 
 
+class _Mark(msgspec.Struct):
+    """What tells whether a line is the last one."""
+
+    done: bool = False
+    error: str | None = None
+
+
+_decode_mark = msgspec.json.Decoder(_Mark).decode
+_MORE = b',"done":false}\n'
+"""How Ollama ends every line that is neither the last nor an error; such lines are not looked into."""
+
+
 class LineTap:
     """Lets an Ollama answer through untouched, whole lines at a time, and notices how it ended.
 
@@ -139,14 +151,22 @@ class LineTap:
         return value if isinstance(value, dict) else {}
 
     def _inspect(self, lines: bytes) -> bytes:
-        if b'{"error"' in lines:
-            start = 0 if lines.startswith(b'{"error"') else lines.find(b'\n{"error"') + 1
-            if start or lines.startswith(b'{"error"'):
-                self.failure = _read_failure(lines[start:], self._backend)
-                return lines[:start]
-        if b'"done":true' in lines:
-            self._last = lines.rstrip(b"\n").rpartition(b"\n")[2]
-            self.finished = b'"done":true' in self._last
+        """Look at the last line: only it can be the end or an error."""
+        if lines.endswith(_MORE):
+            return lines
+        start = lines.rstrip(b"\n").rfind(b"\n") + 1
+        last = lines[start:]
+        try:
+            mark = _decode_mark(last)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            self.failure = ProviderProtocolError(f"backend {self._backend!r} sent an unreadable answer; try again")
+            return lines[:start]
+        if mark.error is not None:
+            self.failure = ProviderError(f"backend {self._backend!r} failed while answering: {clean(mark.error)}")
+            return lines[:start]
+        if mark.done:
+            self._last = last
+            self.finished = True
         return lines
 
     def _hold(self, data: bytes) -> None:
@@ -154,14 +174,6 @@ class LineTap:
         if self._tail_size > self._max_line:
             raise ProviderProtocolError(f"backend {self._backend!r} sent a line of more than {self._max_line} bytes")
         self._tail.append(data)
-
-
-def _read_failure(line: bytes, backend: str) -> ProviderError:
-    try:
-        LineDecoder(backend, len(line) + 1).feed(line.split(b"\n", 1)[0] + b"\n")
-    except ProviderError as error:
-        return error
-    return ProviderProtocolError(f"backend {backend!r} sent an unreadable answer; try again")
 
 
 def write_chat(request: ChatRequest) -> dict[str, Any]:

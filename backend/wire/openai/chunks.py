@@ -99,6 +99,7 @@ class ChunkDecoder(Decoder):
         self._lead_in = lead_in
         self._show_thinking = show_thinking
         self._tools = ToolCallAssembler()
+        self._has_content = False
         self._reason: str | None = None
         self._usage: dict[str, Any] = {}
         self._timings: dict[str, Any] = {}
@@ -106,7 +107,9 @@ class ChunkDecoder(Decoder):
     def read(self, payload: bytes, events: list[ChatEvent]) -> None:
         """See `Decoder.read`."""
         if payload.startswith(b"[DONE]"):
-            self.end(events)
+            if not self._has_content:
+                raise self.ended_early()
+            self._finish(events)
             return
         try:
             chunk = _decode(payload)
@@ -116,14 +119,15 @@ class ChunkDecoder(Decoder):
             self._usage = chunk.usage
         if chunk.timings:
             self._timings = chunk.timings
-        if chunk.choices:
-            self._choice(chunk.choices[0], events)
-        elif chunk.error is not None or chunk.object == "error":
+        if chunk.error is not None or chunk.object == "error":
             raise self._failure(payload)
+        if chunk.choices:
+            self._has_content = True
+            self._choice(chunk.choices[0], events)
 
     def end(self, events: list[ChatEvent]) -> None:
         """See `Decoder.end`; a missing `[DONE]` is forgiven once a `finish_reason` was seen."""
-        if self._reason is None and not self._usage:
+        if self._reason is None:
             raise self.ended_early()
         self._finish(events)
 
@@ -151,7 +155,10 @@ class ChunkDecoder(Decoder):
         if self._lead_in is None:
             events.append(TextDelta(text, _plain_logprobs(logprobs.content)) if logprobs else TextDelta(text))
             return
-        self._extend(self._lead_in.feed(text), events)
+        found = self._lead_in.feed(text)
+        if logprobs and len(found) == 1 and isinstance(first := found[0], TextDelta) and first.text == text:
+            first.logprobs = _plain_logprobs(logprobs.content)
+        self._extend(found, events)
         if self._lead_in.done:
             self._lead_in = None
 
