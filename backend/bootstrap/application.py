@@ -13,7 +13,6 @@ from backend.core.config import Settings
 from backend.features.health.router import router as health
 from backend.features.ollama_api.router import public as ollama_public
 from backend.features.ollama_api.router import router as ollama
-from backend.web.access import AccessLog
 
 ROUTERS = (ollama_public, ollama, health)
 """Every router, each with its full prefix."""
@@ -43,8 +42,8 @@ def build_application(settings: Settings) -> FastAPI:
         redoc_url=None,
         openapi_url=None,
         redirect_slashes=False,
+        telemetry={"tracing": False, "metrics": False, "logs": False},
     )
-    app.add_middleware(AccessLog)
     install_error_handlers(app)
     for router in ROUTERS:
         app.include_router(router)

@@ -14,7 +14,7 @@ from backend.llm.capabilities import Capability
 from backend.llm.errors import ProviderError
 from backend.llm.ports import ModelLister
 from backend.providers.demo import DemoProvider
-from backend.providers.http import Limits, Upstream, open_client
+from backend.providers.http import Limits, Upstream, open_endpoint
 from backend.providers.mistral import MistralHabits, MistralProvider
 from backend.providers.ollama import OllamaProvider
 from backend.providers.openai_compatible import ModelFacts, OpenAICompatibleProvider
@@ -84,16 +84,15 @@ def _open_upstream(name: str, plan: BackendSettings, settings: Settings) -> Upst
         settings.timeouts.idle_seconds,
         settings.timeouts.total_seconds,
     )
-    client = open_client(
+    endpoint = open_endpoint(
         plan.base_url,
         api_key=None if plan.api_key is None else plan.api_key.get_secret_value(),
-        connect=timeouts.connect,
         ca_file=None if settings.tls.ca_file is None else str(settings.tls.ca_file),
     )
     limits = Limits(settings.limits.line_bytes, settings.limits.answer_bytes)
     return Upstream(
         name,
-        client,
+        endpoint,
         timeouts,
         limits,
         _KEY_NAMES.get(plan.kind, f"GATEWAY_BACKENDS__{name.upper()}__API_KEY"),
@@ -136,8 +135,7 @@ async def _finds_local_ollama(settings: Settings) -> bool:
     """Whether a server answers where Ollama listens by default; never asks ourselves."""
     if urlsplit(LOCAL_OLLAMA).port == settings.server.port:
         return False
-    client = open_client(LOCAL_OLLAMA, api_key=None, connect=_PROBE_SECONDS, ca_file=None)
-    upstream = Upstream("ollama", client, Timeouts(), Limits())
+    upstream = Upstream("ollama", open_endpoint(LOCAL_OLLAMA, api_key=None, ca_file=None), Timeouts(), Limits())
     try:
         await upstream.get("/api/version", timeout=_PROBE_SECONDS)
     except ProviderError:

@@ -9,6 +9,7 @@ from starlette.responses import Response
 from starlette.routing import Match
 
 from backend.core.errors import GatewayError
+from backend.web.access import REQUEST_ID
 from backend.web.replies import json_response, text_response
 from backend.wire.ollama.errors import write_error
 
@@ -32,6 +33,11 @@ def install_error_handlers(app: FastAPI) -> None:
         if error.status_code == _WRONG_METHOD:
             return text_response(b"405 method not allowed", _WRONG_METHOD, error.headers)
         return text_response(str(error.detail).encode(), error.status_code, error.headers)
+
+    @app.exception_handler(Exception)
+    async def on_unexpected_error(request: Request, _error: Exception) -> Response:
+        told = f"internal error; tell the gateway's operator the request id {request.scope.get(REQUEST_ID, '-')}"
+        return json_response(write_error(GatewayError(told)), GatewayError.status)
 
 
 def _redirect_slash(app: FastAPI, request: Request) -> Response | None:

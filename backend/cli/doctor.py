@@ -50,7 +50,7 @@ async def _check(backend: Backend, planned: Mapping[str, BackendSettings]) -> bo
     label = f"{backend.name:<9} {backend.kind}{f' at {address}' if address else ''}"
     started = time.perf_counter()
     try:
-        models = await backend.provider.list_models()
+        models = await backend.lister.list_models()
     except ProviderError as error:
         typer.echo(f"{label}: FAILED after {_ms(started)} ms: {error.message}")
         typer.echo(f"{'':<9} -> {_advice(error)}")

@@ -7,13 +7,15 @@ from types import FrameType
 from typing import Any
 
 import uvicorn
+from fastapi import FastAPI
 from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from backend.bootstrap.application import build_application
 from backend.bootstrap.safety import accepted_keys
 from backend.core.config import Settings, load_settings
 from backend.core.logging import configure_logging, get_logger
-from backend.main import create_app
+from backend.web.access import AccessLog
 from backend.web.protocol import GatewayProtocol
 
 _log = get_logger(__name__)
@@ -25,9 +27,13 @@ _MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"
 class _DrainingServer(uvicorn.Server):
     """Tells the application at once that the process should stop; uvicorn itself waits for the last connection."""
 
+    def __init__(self, application: FastAPI, **options: Any) -> None:
+        super().__init__(uvicorn.Config(AccessLog(application), **options))
+        self._application = application
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """See `uvicorn.Server.handle_exit`."""
-        draining: asyncio.Event | None = getattr(getattr(self.config.loaded_app, "state", None), "draining", None)
+        draining: asyncio.Event | None = getattr(self._application.state, "draining", None)
         if draining is not None:
             draining.set()
         super().handle_exit(sig, frame)
@@ -46,7 +52,7 @@ def serve(host: str | None, port: int | None, workers: int | None) -> None:
     options = _options(settings)
     _log.info("serving", url=f"http://{server.host}:{server.port}", workers=server.workers)
     if server.workers == 1:
-        _DrainingServer(uvicorn.Config(create_app(settings), **options)).run()
+        _DrainingServer(build_application(settings), **options).run()
         return
     os.environ["GATEWAY_SERVER__HOST"] = server.host
     os.environ["GATEWAY_SERVER__PORT"] = str(server.port)

@@ -3,7 +3,7 @@
 ProviderError 502
  |- ProviderRejected 400 (upstream 400/422)    ContextTooLong 400    UnsupportedFeature 400
  |- ModelNotFound 404                          ProviderDenied 403 (plan or guardrail: 402, 403 with a code)
- |- ProviderRateLimited 429 (retry_after)      ProviderUnavailable 503 (busy, circuit open)
+ |- ProviderRateLimited 429 (retry_after)      ProviderUnavailable 503 (busy)   CircuitOpen 503 (left alone by us)
  |- ProviderUnreachable 502 (connect, DNS, TLS)
  |- ProviderTimeout 504                        ProviderAuthFailed 502 (never 401: the key is ours)
  |- ProviderFailed 502 (upstream 500)           ProviderBadGateway 502 (a proxy before it: 502, 504, 520)
@@ -78,6 +78,13 @@ class ProviderUnavailable(ProviderError):
 
     status = 503
     retriable = True
+
+
+class CircuitOpen(ProviderUnavailable):
+    """Refused by ourselves: the backend keeps failing and is left alone for a while."""
+
+    retriable = False
+    counts_against_backend = False
 
 
 class ProviderFailed(ProviderError):

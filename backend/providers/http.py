@@ -10,7 +10,7 @@ Nothing an upstream says moves us elsewhere: no redirects, no proxies from the e
 import asyncio
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from http import HTTPStatus
 from typing import Any
@@ -72,8 +72,42 @@ class _Transport(AiohttpTransport):
         return response
 
 
-def open_client(base_url: str, *, api_key: str | None, connect: float, ca_file: str | None) -> httpx.AsyncClient:
-    """Return the client of one upstream; its connections open on first use, its key goes to this address only."""
+class Endpoint:
+    """Where an upstream is, what every request to it carries, and the connections to it.
+
+    Requests go to the transport directly: what httpx's client would add (redirects, cookies, proxies from the
+    environment) is exactly what must not happen here, and it costs a quarter of a request's CPU.
+    """
+
+    __slots__ = ("_base_url", "_headers", "_transport", "_urls")
+
+    def __init__(self, base_url: str, api_key: str | None, transport: httpx.AsyncBaseTransport) -> None:
+        self._base_url = base_url
+        self._transport = transport
+        self._headers = {"user-agent": "passerelle", "accept-encoding": "identity"}
+        if api_key:
+            self._headers["authorization"] = f"Bearer {api_key}"
+        self._urls: dict[str, httpx.URL] = {}
+
+    async def send(self, method: str, path: str, accept: str, body: bytes | None, connect: float) -> httpx.Response:
+        """Send a request and return the response with its body unread."""
+        url = self._urls.get(path)
+        if url is None:
+            url = self._urls[path] = httpx.URL(self._base_url + path)
+        headers = {**self._headers, "accept": accept}
+        if body is not None:
+            headers["content-type"] = "application/json"
+        extensions = {"timeout": {"connect": connect, "read": None, "write": None, "pool": None}}
+        request = httpx.Request(method, url, headers=headers, content=body, extensions=extensions)
+        return await self._transport.handle_async_request(request)
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        await self._transport.aclose()
+
+
+def open_endpoint(base_url: str, *, api_key: str | None, ca_file: str | None) -> Endpoint:
+    """Return an upstream's endpoint; its connections open on first use, its key goes to this address only."""
 
     def open_session() -> aiohttp.ClientSession:
         keepalive = _TLS_KEEPALIVE if base_url.startswith("https:") else _PLAIN_KEEPALIVE
@@ -81,20 +115,11 @@ def open_client(base_url: str, *, api_key: str | None, connect: float, ca_file: 
             limit=0, ssl=tls_context(ca_file), keepalive_timeout=keepalive, ttl_dns_cache=60
         )
         return aiohttp.ClientSession(
-            connector=connector,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            trust_env=False,
-            read_bufsize=_READ_BUFFER,
+            connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False, read_bufsize=_READ_BUFFER
         )
 
-    return httpx.AsyncClient(
-        base_url=base_url,
-        headers={"user-agent": "passerelle", **({"authorization": f"Bearer {api_key}"} if api_key else {})},
-        transport=_Transport(verify=tls_context(ca_file), trust_env=False, client=open_session),
-        timeout=httpx.Timeout(None, connect=connect),
-        follow_redirects=False,
-        trust_env=False,
-    )
+    transport = _Transport(verify=tls_context(ca_file), trust_env=False, client=open_session)
+    return Endpoint(base_url, api_key, transport)
 
 
 class BodyReader:
@@ -151,25 +176,20 @@ class BodyReader:
 
 
 class Upstream:
-    """One configured server: its address, its key and the limits of calls to it."""
+    """One configured server: its endpoint and the limits of calls to it."""
 
     def __init__(
-        self,
-        name: str,
-        client: httpx.AsyncClient,
-        timeouts: Timeouts,
-        limits: Limits,
-        key_name: str = "its API key",
+        self, name: str, endpoint: Endpoint, timeouts: Timeouts, limits: Limits, key_name: str = "its API key"
     ) -> None:
         self.name = name
         self.limits = limits
-        self._client = client
+        self._endpoint = endpoint
         self._timeouts = timeouts
         self._key_name = key_name
 
     async def aclose(self) -> None:
         """Close all connections."""
-        await self._client.aclose()
+        await self._endpoint.aclose()
 
     async def open(
         self,
@@ -184,11 +204,10 @@ class Upstream:
 
         Raises `ProviderError` for every status but 200, for another `content_type` (a prefix) and for an encoded body.
         """
-        default = self._timeouts
-        timeouts = Timeouts(default.connect, first_byte or default.first_byte, default.idle, total or default.total)
-        headers = {"content-type": "application/json", "accept": content_type, "accept-encoding": "identity"}
-        request = self._client.build_request("POST", path, content=encode_json(body), headers=headers)
-        reader = await self._send(request, timeouts, self.limits.answer_bytes)
+        timeouts = self._timeouts
+        if first_byte is not None or total is not None:
+            timeouts = replace(timeouts, first_byte=first_byte or timeouts.first_byte, total=total or timeouts.total)
+        reader = await self._send("POST", path, content_type, encode_json(body), timeouts, self.limits.answer_bytes)
         if reader.content_type.startswith(content_type):
             return reader
         await reader.aclose()
@@ -196,31 +215,26 @@ class Upstream:
 
     async def post(self, path: str, body: Mapping[str, Any]) -> bytes:
         """Post `body` and return the whole reply."""
-        headers = {
-            "content-type": "application/json",
-            "accept": "application/json",
-            "accept-encoding": "identity",
-        }
-        request = self._client.build_request("POST", path, content=encode_json(body), headers=headers)
-        return await self._fetch(request, self._timeouts)
+        return await self._fetch("POST", path, encode_json(body), self._timeouts)
 
     async def get(self, path: str, *, timeout: float) -> bytes:  # noqa: ASYNC109 (the watchdog bounds it)
         """Return the whole reply to a GET, within `timeout` seconds."""
-        headers = {"accept": "application/json", "accept-encoding": "identity"}
         limits = Timeouts(min(self._timeouts.connect, timeout), timeout, timeout, timeout)
-        return await self._fetch(self._client.build_request("GET", path, headers=headers), limits)
+        return await self._fetch("GET", path, None, limits)
 
-    async def _fetch(self, request: httpx.Request, timeouts: Timeouts) -> bytes:
-        reader = await self._send(request, timeouts, _REPLY_BYTES)
+    async def _fetch(self, method: str, path: str, body: bytes | None, timeouts: Timeouts) -> bytes:
+        reader = await self._send(method, path, "application/json", body, timeouts, _REPLY_BYTES)
         try:
             return await reader.read_all()
         finally:
             await reader.aclose()
 
-    async def _send(self, request: httpx.Request, timeouts: Timeouts, limit: int) -> BodyReader:
+    async def _send(
+        self, method: str, path: str, accept: str, body: bytes | None, timeouts: Timeouts, limit: int
+    ) -> BodyReader:
         watchdog = Watchdog(self.name, timeouts)
         try:
-            response = await watchdog.wait(lambda: self._client.send(request, stream=True))
+            response = await watchdog.wait(lambda: self._endpoint.send(method, path, accept, body, timeouts.connect))
         except _NETWORK_ERRORS as error:
             watchdog.close()
             raise _network_error(self.name, error, connected=False) from error

@@ -1,4 +1,4 @@
-"""Gives each request an id, logs it in one line, counts it, and turns what nobody caught into an opaque 500.
+"""Gives each request an id, logs it in one line and counts it; logs what nobody caught with its traceback.
 
 Pure ASGI: streamed chunks pass through `send` without a coroutine of our own around them.
 """
@@ -11,35 +11,39 @@ from collections.abc import Awaitable
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from backend.core.errors import GatewayError
 from backend.core.logging import get_logger
 from backend.core.metrics import REQUESTS
-from backend.wire.ollama.errors import write_error
+from backend.web.streaming import DIRECT_SEND
 
 _log = get_logger(__name__)
+
+REQUEST_ID = "passerelle.request_id"
+"""Where the id of a request stands in its ASGI scope."""
+
 _QUIET = frozenset({"/healthz", "/readyz"})
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
+_VALID_ID = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 _SECURITY_HEADERS = [(b"x-content-type-options", b"nosniff")]
 
 
 class AccessLog:
-    """The outermost middleware."""
+    """Stands around the whole application, so that it sees the server's own `send`."""
 
     def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+        self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request; see the module."""
         if scope["type"] != "http":
-            await self._app(scope, receive, send)
+            await self.app(scope, receive, send)
             return
         exchange = _Exchange(scope, send)
+        scope[REQUEST_ID] = exchange.request_id
+        scope.setdefault("extensions", {})[DIRECT_SEND] = send
         structlog.contextvars.bind_contextvars(request_id=exchange.request_id)
         try:
-            await self._app(scope, receive, exchange.send)
-        except Exception:  # noqa: BLE001 (the last place that can tell the client anything)
+            await self.app(scope, receive, exchange.send)
+        except Exception:  # noqa: BLE001 (the client was told by the error handler; it is logged here, once)
             _log.exception("request_failed_unexpectedly")
-            await exchange.fail()
         finally:
             exchange.log()
             structlog.contextvars.clear_contextvars()
@@ -59,24 +63,9 @@ class _Exchange:
         """Pass a message on; only the first one is looked at."""
         if message["type"] == "http.response.start":
             self._status = message["status"]
-            message["headers"] = [
-                *message.get("headers", ()), *_SECURITY_HEADERS, (b"x-request-id", self.request_id.encode())
-            ]  # fmt: skip
+            own = [*_SECURITY_HEADERS, (b"x-request-id", self.request_id.encode())]
+            message["headers"] = [*message.get("headers", ()), *own]
         return self._send(message)
-
-    async def fail(self) -> None:
-        """Answer 500 with nothing but the request id, if there is still time for a status."""
-        if self._status:
-            return
-        body = write_error(
-            GatewayError(f"internal error; tell the gateway's operator the request id {self.request_id}")
-        )
-        headers = [
-            (b"content-type", b"application/json; charset=utf-8"),
-            (b"content-length", str(len(body)).encode()),
-        ]
-        await self.send({"type": "http.response.start", "status": 500, "headers": headers})
-        await self.send({"type": "http.response.body", "body": body})
 
     def log(self) -> None:
         """Write the one line about this request."""
@@ -97,7 +86,6 @@ def _request_id(scope: Scope) -> str:
     """Return the caller's id for the request if it is harmless, else a new one."""
     for name, value in scope["headers"]:
         if name == b"x-request-id":
-            given = value.decode("latin-1")
-            if _REQUEST_ID.fullmatch(given):
-                return str(given)
+            given = str(value.decode("latin-1"))
+            return given if _VALID_ID.fullmatch(given) else uuid.uuid4().hex
     return uuid.uuid4().hex

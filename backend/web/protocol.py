@@ -1,12 +1,16 @@
-"""uvicorn's HTTP protocol with two things it lacks: closing a connection from inside, and patience with an end.
+"""uvicorn's HTTP protocol with three things it lacks.
 
-A client that opens a connection must send a whole request head within `HEAD_SECONDS`; uvicorn would wait for ever.
+- A connection can be closed from inside (the `ABORT` and `CLOSE` extensions).
+- The request that runs is told when its connection is lost; uvicorn 0.54 tells the one parsed last, which is another
+  one when the client pipelines.
+- Patience has an end: a client must send a whole request head within `HEAD_SECONDS`.
 """
 
 import asyncio
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from backend.web.streaming import ABORT, CLOSE
 
@@ -14,9 +18,10 @@ HEAD_SECONDS = 10.0
 
 
 class GatewayProtocol(HttpToolsProtocol):
-    """Adds the `ABORT` and `CLOSE` extensions to each request's scope and a time limit on request heads."""
+    """One connection; see the module."""
 
     _head_timer: asyncio.TimerHandle | None = None
+    _running: RequestResponseCycle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start the clock for the first request head."""
@@ -24,8 +29,12 @@ class GatewayProtocol(HttpToolsProtocol):
         self._head_timer = self.loop.call_later(HEAD_SECONDS, transport.close)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop the clock."""
+        """Stop the clock, tell the running request, forget those that wait behind it."""
         self._stop_head_timer()
+        self.pipeline.clear()
+        if self._running is not None and not self._running.response_complete:
+            self._running.disconnected = True
+            self._running.message_event.set()
         super().connection_lost(exc)
 
     def on_message_begin(self) -> None:
@@ -40,6 +49,10 @@ class GatewayProtocol(HttpToolsProtocol):
         """The head is there."""
         self._stop_head_timer()
         super().on_headers_complete()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
 
     def _stop_head_timer(self) -> None:
         if self._head_timer is not None:

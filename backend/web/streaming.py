@@ -24,6 +24,9 @@ _log = get_logger(__name__)
 ABORT = "passerelle.abort"
 CLOSE = "passerelle.close"
 """ASGI scope extensions of `backend.web.protocol`: drop the connection at once, or after what was written."""
+DIRECT_SEND = "passerelle.send"
+"""ASGI scope extension of `backend.web.access`: the server's own `send`. The layers in between only look at the start
+of a response, so the pieces of a stream go around them."""
 
 _CUT_SECONDS = 1.0
 _STREAM_HEADERS = [
@@ -81,7 +84,7 @@ class AnswerResponse(Response):
         try:
             with self._watch.guard():
                 await send({"type": "http.response.start", "status": 200, "headers": _STREAM_HEADERS})
-                await self._stream(send)
+                await self._stream(extensions.get(DIRECT_SEND, send))
         except ClientGone:
             if abort := extensions.get(ABORT):
                 abort()

@@ -124,6 +124,15 @@ class TestLeaving:
         await rig.assert_healthy()
         assert rig.upstream.count("ok") == 1, "only the health check's own request may arrive"
 
+    async def test_leaving_with_requests_still_waiting_on_the_connection_harms_nothing(self, rig: Rig) -> None:
+        async def visit() -> None:
+            async with await FaultClient.open(rig.gateway.port) as client:
+                for _ in range(3):
+                    await client.chat("ok")
+                assert_answered(await client.finish())
+
+        await asyncio.gather(*(visit() for _ in range(40)))
+
     async def test_a_hundred_cancels_leave_the_pool_whole(self, rig: Rig) -> None:
         await rig.assert_healthy()
         files = rig.open_files()

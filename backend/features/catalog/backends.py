@@ -1,12 +1,11 @@
 """A configured upstream while the process runs: its provider and whether it is well."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Literal
 
 from backend.core.metrics import CIRCUIT_OPEN
-from backend.llm.errors import ProviderUnavailable
-from backend.llm.ports import ModelLister
+from backend.llm.errors import CircuitOpen
+from backend.llm.ports import ChatProvider, Completer, Embedder, ModelLister, ModelServer, Passthrough
 
 CircuitState = Literal["closed", "open", "half-open"]
 
@@ -41,10 +40,10 @@ class CircuitBreaker:
         return self.state == "closed" or (self.state == "half-open" and not self._probing)
 
     def acquire(self) -> "Permit":
-        """Return a permit for one request; raise `ProviderUnavailable` while the circuit is open."""
+        """Return a permit for one request; raise `CircuitOpen` while the circuit is open."""
         if not self.admits:
             wait = max((self._open_until or 0) - self._clock(), 1.0)
-            raise ProviderUnavailable(
+            raise CircuitOpen(
                 f"backend {self._name!r} keeps failing and is left alone for {wait:.0f} s; try again then",
                 retry_after=wait,
             )
@@ -101,14 +100,23 @@ class Permit:
         return breaker
 
 
-@dataclass(slots=True)
 class Backend:
-    """One configured upstream."""
+    """One configured upstream: its provider, what that is able to do, and whether it is well.
 
-    name: str
-    kind: str
-    provider: ModelLister
-    breaker: CircuitBreaker
-    in_flight: int = field(default=0, compare=False)
-    last_error: str = field(default="", compare=False)
-    """Why its model list could not be read the last time, or ""."""
+    The abilities are looked up once: asking a provider with `isinstance` costs more than the rest of routing.
+    """
+
+    def __init__(self, name: str, kind: str, provider: ModelLister, breaker: CircuitBreaker) -> None:
+        self.name = name
+        self.kind = kind
+        self.lister = provider
+        self.chat = provider if isinstance(provider, ChatProvider) else None
+        self.completer = provider if isinstance(provider, Completer) else None
+        self.embedder = provider if isinstance(provider, Embedder) else None
+        self.passthrough = provider if isinstance(provider, Passthrough) else None
+        self.server = provider if isinstance(provider, ModelServer) else None
+        self.breaker = breaker
+        self.in_flight = 0
+        """Answers it is working on for us."""
+        self.last_error = ""
+        """Why its model list could not be read the last time, or ""."""

@@ -62,6 +62,7 @@ class CatalogService:
         self._clock = clock
         self._lists: dict[str, Sequence[ModelInfo]] = {}
         self._models: dict[str, CatalogModel] = {}
+        self._failures: list[ProviderError] = []
         self._read_at = float("-inf")
         self._reading: asyncio.Task[None] | None = None
 
@@ -74,7 +75,8 @@ class CatalogService:
     async def resolve(self, name: str) -> CatalogModel:
         """Return the model a client names, `latest` and case aside.
 
-        Raises `InvalidRequest` for a name that cannot be one and `ModelNotFound` when no backend has it.
+        Raises `InvalidRequest` for a name that cannot be one, `ModelNotFound` when no backend has it, and the
+        backend's own error when not one list could ever be read.
         """
         parsed = parse_name(name)
         if parsed is None:
@@ -86,7 +88,9 @@ class CatalogService:
         elif self._age() > self._ttl:
             self.start()  # known: serve it now, the list is read beside
         if model is None:
-            raise ModelNotFound(f"model '{name}' not found")
+            raise (
+                self._failures[0] if self._failures and not self._lists else ModelNotFound(f"model '{name}' not found")
+            )
         return model
 
     def forget(self) -> None:
@@ -113,18 +117,20 @@ class CatalogService:
         return self._reading
 
     async def _read_lists(self) -> None:
+        self._failures = []
         await asyncio.gather(*(self._read_list(backend) for backend in self.backends))
         self._models = self._merge()
         self._read_at = self._clock()
 
     async def _read_list(self, backend: Backend) -> None:
         try:
-            self._lists[backend.name] = await backend.provider.list_models()
+            self._lists[backend.name] = await backend.lister.list_models()
             backend.last_error = ""
         except ProviderError as error:
             if error.message != backend.last_error:
                 _log.warning("model_list_unreadable", backend=backend.name, reason=error.message)
             backend.last_error = error.message
+            self._failures.append(error)
 
     def _merge(self) -> dict[str, CatalogModel]:
         merged: dict[str, CatalogModel] = {}

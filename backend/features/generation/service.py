@@ -16,7 +16,7 @@ from backend.core.metrics import (
     TOKENS,
     UPSTREAM_ERRORS,
 )
-from backend.features.catalog.backends import Permit
+from backend.features.catalog.backends import Backend, Permit
 from backend.features.catalog.service import Candidate, CatalogModel
 from backend.features.generation.admission import Admission
 from backend.features.generation.answer import EncodedAnswer, Outcome, VerbatimAnswer
@@ -24,7 +24,7 @@ from backend.features.generation.meter import Meter
 from backend.features.generation.routing import RetryBudget, choose
 from backend.llm.errors import ModelNotFound, ProviderAuthFailed, ProviderError, UnsupportedFeature
 from backend.llm.names import parse_name
-from backend.llm.ports import Answer, ChatProvider, Completer, Embedder, Encoder, EventStream, Passthrough
+from backend.llm.ports import Answer, Encoder, EventStream
 from backend.llm.types import ChatRequest, CompletionRequest, Embeddings, EmbedRequest, WireSource
 
 _log = get_logger(__name__)
@@ -56,13 +56,13 @@ class GenerationService:
             meter.sent()
             permit = candidate.backend.breaker.acquire()
             settle = _Settling(candidate, meter, permit, self._admission.leave)
-            provider = candidate.backend.provider
+            passthrough = candidate.backend.passthrough
             try:
-                if request.source is not None and isinstance(provider, Passthrough):
+                if request.source is not None and passthrough is not None:
                     source = _addressed(request.source, request.model, candidate.info.model_id)
-                    lines = await provider.open_lines(source)
+                    lines = await passthrough.open_lines(source)
                     return await _prime(VerbatimAnswer(lines, meter, settle.finish, is_streamed=request.stream), settle)
-                events = await _open_stream(provider, replace(request, model=candidate.info.model_id))
+                events = await _open_stream(candidate.backend, replace(request, model=candidate.info.model_id))
                 return await _prime(
                     EncodedAnswer(events, encoder, meter, settle.finish, is_streamed=request.stream), settle
                 )
@@ -79,9 +79,9 @@ class GenerationService:
             permit = candidate.backend.breaker.acquire()
             candidate.backend.in_flight += 1
             try:
-                if not isinstance(candidate.backend.provider, Embedder):
+                if candidate.backend.embedder is None:
                     raise UnsupportedFeature(f'"{request.model}" does not support embeddings')
-                done = await candidate.backend.provider.embed(replace(request, model=candidate.info.model_id))
+                done = await candidate.backend.embedder.embed(replace(request, model=candidate.info.model_id))
                 permit.succeed()
             except ProviderError as error:
                 _blame(candidate, permit, error)
@@ -125,12 +125,14 @@ def _addressed(source: WireSource, requested: str, model_id: str) -> WireSource:
     return replace(source, body={**source.body, "model": model_id})
 
 
-async def _open_stream(provider: object, request: ChatRequest | CompletionRequest) -> EventStream:
-    if isinstance(request, ChatRequest) and isinstance(provider, ChatProvider):
-        return await provider.open_chat(request)
-    if isinstance(request, CompletionRequest) and isinstance(provider, Completer):
-        return await provider.open_completion(request)
-    raise UnsupportedFeature("raw mode is not supported by this upstream")
+async def _open_stream(backend: Backend, request: ChatRequest | CompletionRequest) -> EventStream:
+    if isinstance(request, CompletionRequest):
+        if backend.completer is None:
+            raise UnsupportedFeature("raw mode is not supported by this upstream")
+        return await backend.completer.open_completion(request)
+    if backend.chat is None:
+        raise UnsupportedFeature(f'"{request.model}" does not support chat')
+    return await backend.chat.open_chat(request)
 
 
 async def _prime(answer: EncodedAnswer | VerbatimAnswer, settle: "_Settling") -> Answer:

@@ -10,7 +10,7 @@ from backend.features.catalog.service import CatalogModel, CatalogService
 from backend.features.generation import requirements
 from backend.features.generation.service import GenerationService
 from backend.llm.errors import ModelNotFound
-from backend.llm.ports import Answer, Encoder, ModelServer
+from backend.llm.ports import Answer, Encoder
 from backend.llm.types import ChatRequest, CompletionRequest
 from backend.wire.jsontext import encode_json
 from backend.wire.ollama import encoders, inbound, replies
@@ -149,7 +149,7 @@ class Inference:
 
 def _serves_itself(model: CatalogModel) -> bool:
     """Whether the model lives on an Ollama machine, which checks, loads and unloads by itself."""
-    return isinstance(model.backend.provider, ModelServer)
+    return model.backend.server is not None
 
 
 def _require_raw(model: CatalogModel) -> None:

@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 from backend.core.errors import InvalidRequest, NotPermitted
-from backend.features.catalog.backends import Backend
 from backend.features.catalog.recent import RecentModels
 from backend.features.catalog.service import CatalogModel, CatalogService
 from backend.features.ollama_api.progress import ProgressAnswer
@@ -47,9 +46,8 @@ class Models:
         if not body.wanted:
             raise InvalidRequest("model is required")
         model = await self._find(body.wanted)
-        provider = model.backend.provider
-        if isinstance(provider, ModelServer):
-            reply = dict(await provider.show(model.info.model_id, verbose=body.verbose))
+        if (server := model.backend.server) is not None:
+            reply = dict(await server.show(model.info.model_id, verbose=body.verbose))
             reply = {key: value for key, value in reply.items() if key not in {"remote_model", "remote_host"}}
             reply.setdefault("model_info", {})
         else:
@@ -62,7 +60,7 @@ class Models:
 
     async def running(self) -> bytes:
         """Return the reply to `GET /api/ps`: what Ollama machines have loaded, and hosted models used lately."""
-        servers = [b.provider for b in self._catalog.backends if isinstance(b.provider, ModelServer)]
+        servers = [b.server for b in self._catalog.backends if b.server is not None]
         loaded = [entry for entries in await asyncio.gather(*map(_running, servers)) for entry in entries]
         known = {model.name.key: model for model in await self._catalog.models()}
         for key, until in self._recent.loaded().items():
@@ -81,8 +79,8 @@ class Models:
             backend = (await self._catalog.resolve(body.wanted)).backend
         except ModelNotFound:
             return ProgressAnswer(self._pull_new(name, body.wanted), is_streamed=body.stream)
-        if isinstance(backend.provider, ModelServer):
-            return ProgressAnswer(self._forward(backend, name, body.wanted), is_streamed=body.stream)
+        if backend.server is not None:
+            return ProgressAnswer(self._forward(backend.server, name, body.wanted), is_streamed=body.stream)
         return ProgressAnswer(_known(), is_streamed=body.stream)
 
     async def _find(self, wanted: str) -> CatalogModel:
@@ -93,20 +91,18 @@ class Models:
             raise ModelNotFound(f"model '{name.short if name else wanted}' not found") from None
 
     def _pull_new(self, name: ModelName, wanted: str) -> AsyncIterator[Mapping[str, Any]]:
-        servers = [b for b in self._catalog.backends if isinstance(b.provider, ModelServer)]
+        servers = [b.server for b in self._catalog.backends if b.server is not None]
         return self._forward(servers[0], name, wanted) if servers else _unknown()
 
-    def _forward(self, backend: Backend, name: ModelName, wanted: str) -> AsyncIterator[Mapping[str, Any]]:
+    def _forward(self, server: ModelServer, name: ModelName, wanted: str) -> AsyncIterator[Mapping[str, Any]]:
         if not self._forward_pull:
             raise NotPermitted("pulling models is switched off here; ask the gateway's operator")
         if name.host.lower() not in self._pull_hosts:
             raise NotPermitted(f"pulling from {name.host} is not allowed here; ask the gateway's operator")
-        return self._progress(backend, wanted)
+        return self._progress(server, wanted)
 
-    async def _progress(self, backend: Backend, wanted: str) -> AsyncIterator[Mapping[str, Any]]:
-        provider = backend.provider
-        assert isinstance(provider, ModelServer)  # noqa: S101 (both callers checked it)
-        async for step in provider.pull(wanted):
+    async def _progress(self, server: ModelServer, wanted: str) -> AsyncIterator[Mapping[str, Any]]:
+        async for step in server.pull(wanted):
             yield step
         self._catalog.forget()
 
