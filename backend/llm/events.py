@@ -37,6 +37,16 @@ class ThinkingDelta:
     text: str
 
 
+_COUNT_LIMIT = 100_000_000
+
+
+def token_count(value: object) -> int | None:
+    """Return what an upstream reports as a number of tokens, or None for what cannot be one."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    return int(value) if 0 <= value <= _COUNT_LIMIT else None
+
+
 @dataclass(frozen=True, slots=True)
 class Usage:
     """Token counts as the upstream reported them; None where it did not (or reported nonsense)."""

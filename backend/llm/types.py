@@ -128,7 +128,8 @@ class ChatRequest:
     logprobs: bool = False
     top_logprobs: int = 0
     stream: bool = True
-    keep_alive: str | int | float | None = None
+    keep_alive: float | None = None
+    """Seconds the model should stay loaded; negative means for ever."""
     source: WireSource | None = None
     """Set while nothing was added to the caller's request; whoever changes the request must drop it."""
 

@@ -83,8 +83,9 @@ class MistralProvider:
         )
         if request.thinking and not style.messages.reasons:
             raise UnsupportedFeature(f'"{request.model}" does not support thinking')
-        reader = await self._upstream.open("/v1/chat/completions", write_chat(request, style), _STREAM)
-        prefix = answer_prefix(request.messages)
+        body = write_chat(request, style)
+        reader = await self._upstream.open("/v1/chat/completions", body, _STREAM)
+        prefix = answer_prefix(body["messages"])
         decoder = ChunkDecoder(
             self._upstream.name,
             self._upstream.limits.line_bytes,

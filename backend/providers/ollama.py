@@ -7,6 +7,7 @@ import msgspec
 
 from backend.llm.capabilities import ModelInfo
 from backend.llm.errors import ProviderProtocolError, PullFailed
+from backend.llm.events import token_count
 from backend.llm.ports import EventStream, LineStream
 from backend.llm.types import ChatRequest, CompletionRequest, Embeddings, EmbedRequest, WireSource
 from backend.providers.http import Upstream
@@ -71,14 +72,14 @@ class OllamaProvider:
         """See `Embedder.embed`; the caller's own body is sent on, with the options only Ollama knows."""
         if request.source is None:
             reply = await self._embed("/api/embed", write_embed(request))
-            return Embeddings(reply.embeddings, reply.prompt_eval_count or 0)
+            return Embeddings(reply.embeddings, token_count(reply.prompt_eval_count) or 0)
         reply = await self._embed(request.source.path, {**request.source.body, "model": request.model})
         vectors = [reply.embedding] if request.source.path == "/api/embeddings" else reply.embeddings
         if len(vectors) != len(request.inputs):
             raise ProviderProtocolError(
                 f"backend {self._upstream.name!r} sent {len(vectors)} embeddings, not {len(request.inputs)}"
             )
-        return Embeddings(vectors, reply.prompt_eval_count or 0)
+        return Embeddings(vectors, token_count(reply.prompt_eval_count) or 0)
 
     async def show(self, model: str, *, verbose: bool) -> Mapping[str, Any]:
         """See `ModelServer.show`."""

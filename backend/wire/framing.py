@@ -63,11 +63,13 @@ class EventSplitter:
     off before its blank line still counts, because real servers leave it out. A byte order mark is skipped.
     """
 
-    __slots__ = ("_data", "_lines", "_started")
+    __slots__ = ("_data", "_lines", "_max_event", "_size", "_started")
 
-    def __init__(self, max_line: int) -> None:
-        self._lines = LineSplitter(max_line)
+    def __init__(self, max_event: int) -> None:
+        self._lines = LineSplitter(max_event)
+        self._max_event = max_event
         self._data: list[bytes] = []
+        self._size = 0
         self._started = False
 
     def feed(self, data: bytes) -> list[bytes]:
@@ -89,6 +91,9 @@ class EventSplitter:
         for line in lines:
             if line.startswith(b"data:"):
                 self._data.append(line[6:] if line.startswith(b"data: ") else line[5:])
+                self._size += len(line)
+                if self._size > self._max_event:
+                    raise ProviderProtocolError(f"the backend sent an event of more than {self._max_event} bytes")
             elif not line and self._data:
                 events.append(self._take())
         return events
@@ -96,4 +101,5 @@ class EventSplitter:
     def _take(self) -> bytes:
         payload = self._data[0] if len(self._data) == 1 else b"\n".join(self._data)
         self._data.clear()
+        self._size = 0
         return payload

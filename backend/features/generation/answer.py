@@ -5,7 +5,7 @@ from typing import Literal, Self
 
 from backend.core.errors import GatewayError
 from backend.features.generation.meter import Meter
-from backend.llm.events import Finished, Usage
+from backend.llm.events import Finished, Usage, token_count
 from backend.llm.ports import Encoder, EventStream, LineStream
 from backend.wire.ollama.errors import write_error
 
@@ -95,8 +95,7 @@ class VerbatimAnswer(_Primed):
         self._meter.began()
         if last := self._stream.last_line():
             self.finished = True
-            counts = (last.get("prompt_eval_count"), last.get("eval_count"))
-            self._meter.usage = Usage(*(c if isinstance(c, int) and c >= 0 else None for c in counts))
+            self._meter.usage = Usage(token_count(last.get("prompt_eval_count")), token_count(last.get("eval_count")))
         return lines
 
     def encode_error(self, error: GatewayError) -> bytes:

@@ -82,7 +82,7 @@ class Inference:
         body = read_body(raw, EmbedBody)
         model = await self._embedder(body.model)
         request = inbound.read_embed(body)
-        self._recent.touch(model.name.key, body.keep_alive)
+        self._touch(model, body.keep_alive)
         if not request.inputs:
             return encode_json({"model": body.model, "embeddings": []})
         opened = monotonic_ns()
@@ -105,7 +105,7 @@ class Inference:
             raise InvalidRequest("model is required")
         model = await self._embedder(body.model)
         request = inbound.read_embeddings(body)
-        self._recent.touch(model.name.key, body.keep_alive)
+        self._touch(model, body.keep_alive)
         if not request.inputs:
             return encode_json({"embedding": []})
         done = await self._generation.embed(model, request)
@@ -131,8 +131,7 @@ class Inference:
             requirements.require_vision(model, request)
         encoder_type = encoders.LineEncoder if body.stream else encoders.ObjectEncoder
         encoder: Encoder = encoder_type(body.model, shape, self._timestamps)
-        if not _serves_itself(model):
-            self._recent.touch(model.name.key, body.keep_alive if body.keep_alive != 0 else None)
+        self._touch(model, body.keep_alive)
         return await self._generation.open_answer(model, request, encoder)
 
     def _check(self, model: CatalogModel, body: InferenceBody, verb: str) -> None:
@@ -142,9 +141,14 @@ class Inference:
 
     def _sleep(self, model: CatalogModel, body: InferenceBody, *, is_chat: bool) -> bytes:
         """Answer a load or unload request here: a hosted model is always loaded."""
-        self._recent.touch(model.name.key, body.keep_alive)
+        self._touch(model, body.keep_alive)
         is_unload = body.keep_alive == 0
         return replies.sleep_reply(body.model, self._timestamps.now(), is_chat=is_chat, unload=is_unload)
+
+    def _touch(self, model: CatalogModel, keep_alive: float | None) -> None:
+        """Note a use of a hosted model; an Ollama machine knows by itself what it has loaded."""
+        if not _serves_itself(model):
+            self._recent.touch(model.name.key, keep_alive)
 
 
 def _serves_itself(model: CatalogModel) -> bool:

@@ -7,16 +7,17 @@ that, deterministically, so that the same history is sent the same way each time
 
 import hashlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from backend.llm.tool_calls import ToolTurn, link_tool_results
-from backend.llm.types import Message, TextPart
+from backend.llm.types import Message, TextPart, ToolCall
 from backend.wire.openai.request import write_call
 
 _VALID_ID = re.compile(r"[A-Za-z0-9]{9}", re.ASCII)
-_VALID_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
+_INVALID_IN_NAME = re.compile(r"[^A-Za-z0-9_-]", re.ASCII)
+_NAME_LENGTH = 64
 _BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _NO_RESULT = "(no result)"
 _BRIDGE = "OK."
@@ -44,37 +45,60 @@ def mint_id(original: str, message: int, call: int) -> str:
     return "".join(digits)
 
 
-def normalise(messages: Sequence[Message], *, bridge_after_tool: bool = True) -> list[Message]:
-    """Return the conversation in an order Mistral accepts; see the module."""
-    spoken = _hoist_system(_drop_empty(messages))
+def normalise(messages: Sequence[Message], *, bridge_after_tool: bool = True, reasons: bool = True) -> list[Message]:
+    """Return the conversation in an order Mistral accepts; see the module.
+
+    Args:
+        messages: the conversation as the client sent it.
+        bridge_after_tool: as in `MessageStyle`.
+        reasons: as in `MessageStyle`; a turn that only thought says nothing to a model that does not reason.
+    """
+    spoken = _hoist_system(_drop_empty(_move_images(messages), reasons=reasons))
     linked = _link(spoken)
     if all(message.role == "system" for message in linked):
         linked = [replace(message, role="user") for message in linked]
+    if not linked or (len(linked) == 1 and linked[0].role == "assistant"):
+        linked = [Message("user"), *linked]
     return _bridge(linked) if bridge_after_tool else linked
 
 
 def write_messages(messages: Sequence[Message], style: MessageStyle) -> list[dict[str, Any]]:
     """Return the normalised conversation as Mistral's JSON; a trailing assistant turn becomes a prefix."""
-    written = [_write(m, style) for m in normalise(messages, bridge_after_tool=style.bridge_after_tool)]
-    if written and written[-1]["role"] == "assistant":
+    ordered = normalise(messages, bridge_after_tool=style.bridge_after_tool, reasons=style.reasons)
+    written = [_write(message, style) for message in ordered]
+    if written[-1]["role"] == "assistant":
         written[-1]["prefix"] = True
     return written
 
 
-def answer_prefix(messages: Sequence[Message]) -> str:
-    """Return the text that Mistral will repeat at the start of its answer, or ""."""
-    last = messages[-1] if messages else None
-    return last.text if last is not None and last.role == "assistant" and not last.tool_calls else ""
+def answer_prefix(written: Sequence[Mapping[str, Any]]) -> str:
+    """Return the text that Mistral will repeat at the start of its answer to these written messages, or ""."""
+    last = written[-1]
+    return text_of(last["content"]) if last.get("prefix") else ""
 
 
-def _drop_empty(messages: Sequence[Message]) -> list[Message]:
+def text_of(content: str | Sequence[Mapping[str, Any]]) -> str:
+    """Return the text of a written message, whatever its form."""
+    return content if isinstance(content, str) else "".join(part.get("text", "") for part in content)
+
+
+def _move_images(messages: Sequence[Message]) -> Iterator[Message]:
+    """Only user turns may show images: those of system and assistant turns follow in a user turn of their own."""
+    for message in messages:
+        if message.images and message.role in {"system", "assistant"}:
+            yield replace(message, content=(TextPart(message.text),) if message.text else ())
+            yield Message("user", message.images)
+        else:
+            yield message
+
+
+def _drop_empty(messages: Iterable[Message], *, reasons: bool) -> list[Message]:
     def says_something(message: Message) -> bool:
         if message.role == "assistant":
-            return bool(_has_content(message) or message.thinking or message.tool_calls)
+            return bool(_has_content(message) or (message.thinking and reasons) or message.tool_calls)
         return message.role == "tool" or _has_content(message)
 
-    kept = [message for message in messages if says_something(message)]
-    return kept or [message for message in messages if message.role == "user"][:1]
+    return [message for message in messages if says_something(message)]
 
 
 def _has_content(message: Message) -> bool:
@@ -106,7 +130,7 @@ def _link(messages: Sequence[Message]) -> list[Message]:
     linked: list[Message] = []
     for item in link_tool_results(messages, mint_id):
         if isinstance(item, ToolTurn):
-            linked.append(item.assistant)
+            linked.append(replace(item.assistant, tool_calls=tuple(map(_with_valid_name, item.assistant.tool_calls))))
             linked += [replace(r, content=(TextPart(r.text),)) for r in item.results]
             linked += [
                 Message("tool", (TextPart(_NO_RESULT),), tool_call_id=c.call_id, tool_name=c.name)
@@ -118,6 +142,11 @@ def _link(messages: Sequence[Message]) -> list[Message]:
         else:
             linked.append(item)
     return linked
+
+
+def _with_valid_name(call: ToolCall) -> ToolCall:
+    """Mistral refuses names with other characters, although other models may have called such tools before."""
+    return replace(call, name=_INVALID_IN_NAME.sub("_", call.name)[:_NAME_LENGTH] or "function")
 
 
 def _bridge(messages: Iterable[Message]) -> list[Message]:
@@ -135,8 +164,8 @@ def _write(message: Message, style: MessageStyle) -> dict[str, Any]:
         written["tool_calls"] = [write_call(call) for call in message.tool_calls]
     if message.role == "tool":
         written["tool_call_id"] = message.tool_call_id
-        if _VALID_NAME.fullmatch(message.tool_name):
-            written["name"] = message.tool_name
+        if message.tool_name and not _INVALID_IN_NAME.search(message.tool_name[:_NAME_LENGTH]):
+            written["name"] = message.tool_name[:_NAME_LENGTH]
     return written
 
 

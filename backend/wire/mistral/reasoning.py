@@ -32,7 +32,7 @@ REASONING_FAMILIES: tuple[ReasoningFamily, ...] = (
         re.compile(r"magistral-\w+-25\d\d"),
         {True: _PROMPT_MODE, False: {}, **dict.fromkeys(("low", "medium", "high", "max"), _PROMPT_MODE)},
     ),
-    ReasoningFamily(re.compile(r"glm-5-2"), _effort("high", "none", max="max")),
+    ReasoningFamily(re.compile(r"glm-5-2"), _effort("high", "none", low="low", max="max")),
     ReasoningFamily(re.compile(r"glm"), _effort("high", "low", low="low", max="max")),
     ReasoningFamily(re.compile(r"mistral-(small|medium)|mistral-large-4|magistral"), _effort("high", "none")),
 )

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from backend.llm.types import ChatRequest, CompletionRequest, EmbedRequest, JsonFormat
-from backend.wire.mistral.messages import MessageStyle, write_messages
+from backend.wire.mistral.messages import MessageStyle, text_of, write_messages
 from backend.wire.mistral.reasoning import write_thinking
 from backend.wire.openai.request import write_tool
 from backend.wire.options import OptionRule, OptionTable, is_one, negative, write_options
@@ -129,7 +129,7 @@ def _without_noise(tool: dict[str, Any]) -> dict[str, Any]:
 
 def _hint_json(messages: list[dict[str, Any]]) -> None:
     """Mistral may write white space for ever in JSON mode unless some message says JSON."""
-    if any("json" in str(message["content"]).lower() for message in messages if message["role"] != "tool"):
+    if any("json" in text_of(message["content"]).lower() for message in messages if message["role"] != "tool"):
         return
     if messages and messages[0]["role"] == "system" and isinstance(messages[0]["content"], str):
         messages[0] = {**messages[0], "content": f"{messages[0]['content']}\n\n{_JSON_HINT}"}

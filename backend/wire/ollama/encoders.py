@@ -28,14 +28,14 @@ def _text(value: str) -> bytes:
     return quoted if quoted.isascii() else escape_separators(quoted)
 
 
-def write_calls(calls: Sequence[ToolCall]) -> list[dict[str, Any]]:
-    """Return calls as Ollama has them: `index` always there, arguments an object, the id when there is one."""
+def write_calls(calls: Sequence[ToolCall], first: int = 0) -> list[dict[str, Any]]:
+    """Return calls as Ollama has them: `index` counts over the answer, arguments an object, the id if there is one."""
     return [
         {
             **({"id": call.call_id} if call.call_id else {}),
             "function": {"index": index, "name": call.name, "arguments": dict(call.arguments)},
         }
-        for index, call in enumerate(calls)
+        for index, call in enumerate(calls, first)
     ]
 
 
@@ -83,6 +83,7 @@ class LineEncoder:
         self._model = model
         self._shape = shape
         self._clock = timestamps
+        self._calls_written = 0
         self._head = b'{"model":' + encode_json(model) + b',"created_at":"'
 
     def encode(self, events: Sequence[ChatEvent]) -> bytes:
@@ -90,6 +91,8 @@ class LineEncoder:
         lines: list[bytes] = []
         calls: list[ToolCall] = []
         for event in events:
+            if calls and type(event) is not ToolCall:
+                self._flush_calls(calls, lines)
             if type(event) is TextDelta and event.logprobs is None:
                 lines.append(
                     b"".join(
@@ -105,7 +108,7 @@ class LineEncoder:
             elif isinstance(event, ToolCall):
                 calls.append(event)
             else:
-                self._other(event, calls, lines)
+                self._other(event, lines)
         self._flush_calls(calls, lines)
         return lines[0] if len(lines) == 1 else b"".join(lines)
 
@@ -113,14 +116,13 @@ class LineEncoder:
         """Return the line that tells a client in mid-answer that it failed."""
         return encode_json({"error": error.message}) + b"\n"
 
-    def _other(self, event: ChatEvent, calls: list[ToolCall], lines: list[bytes]) -> None:
+    def _other(self, event: ChatEvent, lines: list[bytes]) -> None:
         match event:
             case TextDelta():
                 lines.append(self._line(self._shape.body(event.text, "", []), {"logprobs": event.logprobs}))
             case ThinkingDelta():
                 lines.append(self._line(self._shape.body("", event.text, []), {}))
             case Finished():
-                self._flush_calls(calls, lines)
                 context: dict[str, Any] = {} if self._shape.is_chat else {"context": []}
                 lines.append(self._line(self._shape.body("", "", []), _finish(event, context), done=True))
             case Started() | ToolCall():
@@ -130,7 +132,8 @@ class LineEncoder:
 
     def _flush_calls(self, calls: list[ToolCall], lines: list[bytes]) -> None:
         if calls:
-            lines.append(self._line(self._shape.body("", "", write_calls(calls)), {}))
+            lines.append(self._line(self._shape.body("", "", write_calls(calls, self._calls_written)), {}))
+            self._calls_written += len(calls)
             calls.clear()
 
     def _line(self, body: dict[str, Any], rest: dict[str, Any], *, done: bool = False) -> bytes:

@@ -10,7 +10,7 @@ import msgspec
 
 from backend.llm.capabilities import Capability, ModelInfo
 from backend.llm.errors import ProviderError, ProviderProtocolError
-from backend.llm.events import ChatEvent, Finished, TextDelta, ThinkingDelta, Timings, Usage
+from backend.llm.events import ChatEvent, Finished, TextDelta, ThinkingDelta, Timings, Usage, token_count
 from backend.llm.types import ChatRequest, CompletionRequest, EmbedRequest, Message, ToolCall
 from backend.wire.decoder import Decoder
 from backend.wire.framing import LineSplitter
@@ -86,7 +86,7 @@ class LineDecoder(Decoder):
 def _finish(line: _Line) -> Finished:
     return Finished(
         "length" if line.done_reason == "length" else "stop",
-        Usage(line.prompt_eval_count, line.eval_count),
+        Usage(token_count(line.prompt_eval_count), token_count(line.eval_count)),
         Timings(line.load_duration, line.prompt_eval_duration, line.eval_duration, line.total_duration),
     )
 

@@ -17,7 +17,16 @@ from typing import Any
 import msgspec
 
 from backend.llm.errors import ProviderError
-from backend.llm.events import ChatEvent, Finished, FinishReason, TextDelta, ThinkingDelta, Timings, Usage
+from backend.llm.events import (
+    ChatEvent,
+    Finished,
+    FinishReason,
+    TextDelta,
+    ThinkingDelta,
+    Timings,
+    Usage,
+    token_count,
+)
 from backend.llm.lead_in import LeadIn
 from backend.llm.tool_calls import ToolCallAssembler
 from backend.wire.decoder import Decoder
@@ -27,8 +36,6 @@ from backend.wire.openai.errors import error_message
 _FINISH: Mapping[str, FinishReason] = {"length": "length", "model_length": "length"}
 """Everything else that ends an answer reads as `stop` to an Ollama client."""
 _FAILED = frozenset({"error", "abort"})
-_COUNT_LIMIT = 100_000_000
-"""A token count over this is nonsense, not usage."""
 
 
 class _Thought(msgspec.Struct):
@@ -185,19 +192,14 @@ class ChunkDecoder(Decoder):
 
     def _read_usage(self) -> Usage:
         if "predicted_n" in self._timings:
-            prompt = (_count(self._timings.get("cache_n")) or 0) + (_count(self._timings.get("prompt_n")) or 0)
-            return Usage(prompt or None, _count(self._timings["predicted_n"]))
-        return Usage(_count(self._usage.get("prompt_tokens")), _count(self._usage.get("completion_tokens")))
+            prompt = (token_count(self._timings.get("cache_n")) or 0) + (
+                token_count(self._timings.get("prompt_n")) or 0
+            )
+            return Usage(prompt or None, token_count(self._timings["predicted_n"]))
+        return Usage(token_count(self._usage.get("prompt_tokens")), token_count(self._usage.get("completion_tokens")))
 
     def _failure(self, payload: bytes) -> ProviderError:
         return ProviderError(f"backend {self.backend!r} failed while answering: {error_message(payload)}")
-
-
-def _count(value: object) -> int | None:
-    """Return a token count, or None for what cannot be one."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return None
-    return int(value) if 0 <= value <= _COUNT_LIMIT else None
 
 
 def _read_timings(timings: Mapping[str, Any]) -> Timings:

@@ -3,6 +3,7 @@
 import msgspec
 
 from backend.llm.errors import ProviderProtocolError
+from backend.llm.events import token_count
 from backend.llm.types import Embeddings
 
 
@@ -12,7 +13,7 @@ class _Item(msgspec.Struct):
 
 
 class _Usage(msgspec.Struct):
-    prompt_tokens: int | None = None
+    prompt_tokens: int | float | None = None
 
 
 class _Reply(msgspec.Struct):
@@ -32,5 +33,5 @@ def read_embeddings(body: bytes, backend: str, expected: int) -> Embeddings:
     items = sorted(reply.data, key=lambda item: item.index)
     if len(items) != expected:
         raise ProviderProtocolError(f"backend {backend!r} sent {len(items)} embeddings for {expected} texts")
-    tokens = reply.usage.prompt_tokens if reply.usage and reply.usage.prompt_tokens else 0
-    return Embeddings([item.embedding for item in items], max(tokens, 0))
+    tokens = token_count(reply.usage.prompt_tokens) if reply.usage else None
+    return Embeddings([item.embedding for item in items], tokens or 0)

@@ -62,7 +62,10 @@ OPTIONS: Mapping[Dialect, OptionTable] = {
         "top_p": OptionRule("top_p"),
         "num_keep": OptionRule("n_keep"),
     },
-    Dialect.LMSTUDIO: {**_COMMON, **_passed("max_tokens", "top_k", "repeat_penalty"), **_penalties()},
+    Dialect.LMSTUDIO: {
+        **_COMMON,
+        **_passed("max_tokens", "top_k", "repeat_penalty", "presence_penalty", "frequency_penalty"),
+    },
     Dialect.OPENAI: {
         **_COMMON,
         **_penalties(),

@@ -55,8 +55,8 @@ def write_chat(request: ChatRequest, dialect: Dialect, style: ReasoningStyle) ->
             body["top_logprobs"] = request.top_logprobs
     if dialect is Dialect.VLLM and request.messages and request.messages[-1].role == "assistant":
         body |= {"continue_final_message": True, "add_generation_prompt": False}
-    if dialect is Dialect.LMSTUDIO and isinstance(request.keep_alive, int) and request.keep_alive > 0:
-        body["ttl"] = request.keep_alive
+    if dialect is Dialect.LMSTUDIO and request.keep_alive is not None and request.keep_alive > 0:
+        body["ttl"] = int(request.keep_alive)
     return _fit_reasoning_model(body, dialect, style)
 
 
@@ -114,8 +114,12 @@ def _write_messages(messages: Sequence[Message], dialect: Dialect) -> list[dict[
             written.append(_write_message(item.assistant, dialect))
             written += [{"role": "tool", "tool_call_id": r.tool_call_id, "content": r.text} for r in item.results]
             written += [{"role": "tool", "tool_call_id": c.call_id, "content": "(no result)"} for c in item.unanswered]
+            # A tool turn holds text only; what a tool has drawn is shown in a user turn after it.
+            written += [
+                {"role": "user", "content": write_content(Message("user", r.images))} for r in item.results if r.images
+            ]
         elif item.role == "tool":
-            written.append({"role": "user", "content": item.text})
+            written.append({"role": "user", "content": write_content(item)})
         else:
             written.append(_write_message(item, dialect))
     return written
