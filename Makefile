@@ -12,8 +12,7 @@ help: ## list these commands
 $(VENV)/run.stamp: requirements.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
-	$(BIN)/python -c "import pathlib, sysconfig; pathlib.Path(sysconfig.get_path('purelib'), 'passerelle.pth').write_text('$(CURDIR)\n')"
-	printf '#!/bin/sh\nexec "%s/python" -m backend "$$@"\n' "$(CURDIR)/$(BIN)" > $(BIN)/passerelle
+	printf '#!/bin/sh\nPYTHONPATH="%s" exec "%s/python" -m backend "$$@"\n' "$(CURDIR)" "$(CURDIR)/$(BIN)" > $(BIN)/passerelle
 	chmod +x $(BIN)/passerelle
 	touch $@
 

@@ -10,6 +10,7 @@ from backend import __version__
 from backend.bootstrap.container import Container, open_container
 from backend.bootstrap.errors import install_error_handlers
 from backend.core.config import Settings
+from backend.core.memory import settle_memory
 from backend.features.health.router import router as health
 from backend.features.ollama_api.router import public as ollama_public
 from backend.features.ollama_api.router import router as ollama
@@ -32,6 +33,7 @@ def build_application(settings: Settings) -> FastAPI:
         async with open_container(settings) as container:
             app.state.draining = container.draining
             container.catalog.start()
+            settle_memory()
             yield {"container": container}
 
     app = FastAPI(

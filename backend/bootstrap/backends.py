@@ -95,7 +95,7 @@ def _open_upstream(name: str, plan: BackendSettings, settings: Settings) -> Upst
         endpoint,
         timeouts,
         limits,
-        _KEY_NAMES.get(plan.kind, f"GATEWAY_BACKENDS__{name.upper()}__API_KEY"),
+        _key_name(name, settings),
     )
 
 
@@ -128,7 +128,13 @@ _PROVIDERS: Mapping[str, Callable[[Upstream, BackendSettings, Settings], ModelLi
     "ollama": _open_ollama,
     **dict.fromkeys(map(str, Dialect), _open_compatible),
 }
-_KEY_NAMES = {"mistral": "MISTRAL_API_KEY", "vllm": "VLLM_API_KEY", "openai": "OPENAI_API_KEY"}
+
+
+def _key_name(name: str, settings: Settings) -> str:
+    """Return the setting that holds a backend's key, for the operator who must correct it."""
+    if name in settings.backends:
+        return f"GATEWAY_BACKENDS__{name.upper()}__API_KEY"
+    return f"{name.partition('-')[0].upper()}_API_KEY"
 
 
 async def _finds_local_ollama(settings: Settings) -> bool:

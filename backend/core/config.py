@@ -7,25 +7,31 @@ generated from here by `make docs`.
 """
 
 import os
+import re
 from collections.abc import Mapping
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_settings import (
     BaseSettings,
+    InitSettingsSource,
     NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
-    YamlConfigSettingsSource,
+    SettingsError,
 )
 
+from backend.core.config_file import read_config_file
 from backend.core.errors import ConfigurationError
 
 CONFIG_FILE_VARIABLE = "GATEWAY_CONFIG"
 _PREFIX = "GATEWAY_"
 _DEFAULT_CONFIG_FILE = "gateway.yaml"
+_URL = re.compile(r"https?://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?(?:/[A-Za-z0-9._~/%-]*)?", re.ASCII)
 
 
 def _split(value: Any) -> Any:
@@ -35,9 +41,16 @@ def _split(value: Any) -> Any:
 
 
 def _check_url(url: str) -> str:
-    if not url.startswith(("http://", "https://")) or "@" in url or "?" in url or "#" in url:
+    if not _URL.fullmatch(url) or not _has_valid_port(url):
         raise ValueError("must be an http:// or https:// address without user name, query or fragment")
     return url.rstrip("/").removesuffix("/v1")
+
+
+def _has_valid_port(url: str) -> bool:
+    try:
+        return urlsplit(url).port != 0
+    except ValueError:
+        return False
 
 
 BaseUrl = Annotated[str, AfterValidator(_check_url)]
@@ -222,20 +235,35 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 (unused source)
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Order the sources: what was passed in, environment, `.env`, `gateway.yaml`."""
-        path = Path(os.environ.get(CONFIG_FILE_VARIABLE, _DEFAULT_CONFIG_FILE))
-        return init_settings, env_settings, dotenv_settings, YamlConfigSettingsSource(settings_cls, path)
+        from_file = InitSettingsSource(settings_cls, init_kwargs=_file_values.get() or {})
+        return init_settings, env_settings, dotenv_settings, from_file
+
+
+_file_values: ContextVar[dict[str, Any] | None] = ContextVar("values of gateway.yaml being read", default=None)
 
 
 def load_settings(env_file: str | None = ".env", **overrides: Any) -> Settings:
     """Read and check all settings; raise `ConfigurationError` with one line that says what is wrong."""
-    _refuse_unknown_names(os.environ | ({} if env_file is None else dotenv_values(env_file)))
-    config_file = os.environ.get(CONFIG_FILE_VARIABLE)
-    if config_file and not Path(config_file).is_file():
-        raise ConfigurationError(f"{CONFIG_FILE_VARIABLE} names a file that does not exist: {config_file}")
+    environment = ({} if env_file is None else dotenv_values(env_file)) | os.environ
+    _refuse_unknown_names(environment)
+    token = _file_values.set(_read_file(environment.get(CONFIG_FILE_VARIABLE)))
     try:
         return Settings(_env_file=env_file, **overrides)
     except ValidationError as error:
         raise ConfigurationError(_explain(error)) from None
+    except SettingsError as error:
+        raise ConfigurationError(_explain_source(error)) from None
+    finally:
+        _file_values.reset(token)
+
+
+def _read_file(named: str | None) -> dict[str, Any]:
+    path = Path(named or _DEFAULT_CONFIG_FILE)
+    if path.is_file():
+        return read_config_file(path, Settings.model_fields)
+    if named:
+        raise ConfigurationError(f"{CONFIG_FILE_VARIABLE} names a file that does not exist: {named}")
+    return {}
 
 
 def _refuse_unknown_names(names: Mapping[str, str | None]) -> None:
@@ -250,3 +278,10 @@ def _explain(error: ValidationError) -> str:
     path = [str(part) for part in first["loc"]]
     name = path[0] if path and path[0].isupper() else _PREFIX + "__".join(part.upper() for part in path)
     return f"{name}: {first['msg'].removeprefix('Value error, ')}"
+
+
+def _explain_source(error: SettingsError) -> str:
+    """Name the group that was given one plain value; the library's text would repeat the value."""
+    quoted = str(error).split('"')
+    field = quoted[1] if len(quoted) > 1 else ""
+    return f"{_PREFIX}{field.upper()}: is a group of settings; set {_PREFIX}{field.upper()}__<NAME> instead"

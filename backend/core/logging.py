@@ -28,9 +28,11 @@ def get_logger(name: str) -> Logger:
 def configure_logging(level: str, style: Literal["auto", "text", "json"]) -> None:
     """Send all logs of this process to standard error in one form."""
     as_text = style == "text" or (style == "auto" and sys.stderr.isatty())
-    renderer = (
-        structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()) if as_text else structlog.processors.JSONRenderer()
-    )
+    to_text: list[structlog.typing.Processor] = [
+        _quote_controls,
+        structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()),
+    ]
+    rendering = to_text if as_text else [structlog.processors.JSONRenderer()]
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -52,7 +54,7 @@ def configure_logging(level: str, style: Literal["auto", "text", "json"]) -> Non
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendering],
             foreign_pre_chain=shared,
         )
     )
@@ -67,6 +69,14 @@ def _mask(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     for key, value in event.items():
         if isinstance(value, str):
             event[key] = mask(value)
+    return event
+
+
+def _quote_controls(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Show line ends and terminal sequences instead of sending them; JSON escapes them anyway."""
+    for key, value in event.items():
+        if isinstance(value, str) and key != "exception" and not value.isprintable():
+            event[key] = ascii(value)
     return event
 
 

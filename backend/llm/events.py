@@ -38,6 +38,7 @@ class ThinkingDelta:
 
 
 _COUNT_LIMIT = 100_000_000
+_DAY_NS = 86_400_000_000_000
 
 
 def token_count(value: object) -> int | None:
@@ -45,6 +46,13 @@ def token_count(value: object) -> int | None:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
     return int(value) if 0 <= value <= _COUNT_LIMIT else None
+
+
+def duration_ns(value: object, unit: float = 1.0) -> int | None:
+    """Return what an upstream reports as a duration, in nanoseconds; None for what cannot be one (over a day)."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= _DAY_NS / unit:
+        return None
+    return int(value * unit)
 
 
 @dataclass(frozen=True, slots=True)

@@ -145,10 +145,17 @@ class BodyReader:
 
     async def read(self) -> bytes:
         """Return what the network has, at most a buffer full."""
+        watchdog = self._watchdog
+        watchdog.enter()
         try:
-            data = await self._watchdog.wait(self._read)
+            data = await self._read()
+        except asyncio.CancelledError:
+            watchdog.cancelled()
+            raise
         except _NETWORK_ERRORS as error:
             raise _network_error(self._backend, error, connected=True) from error
+        finally:
+            watchdog.leave()
         if not data:
             self.at_end = True
         self._left -= len(data)

@@ -13,6 +13,7 @@ from backend.llm.types import ChatRequest, CompletionRequest, Embeddings, EmbedR
 from backend.providers.http import Upstream
 from backend.providers.streams import DecodedStream, TappedLines
 from backend.wire.framing import LineSplitter
+from backend.wire.jsontext import UNREADABLE
 from backend.wire.ollama.replies import without_nulls
 from backend.wire.ollama.upstream import (
     EmbedReply,
@@ -70,11 +71,14 @@ class OllamaProvider:
 
     async def embed(self, request: EmbedRequest) -> Embeddings:
         """See `Embedder.embed`; the caller's own body is sent on, with the options only Ollama knows."""
-        if request.source is None:
+        source = request.source
+        if source is None:
             reply = await self._embed("/api/embed", write_embed(request))
-            return Embeddings(reply.embeddings, token_count(reply.prompt_eval_count) or 0)
-        reply = await self._embed(request.source.path, {**request.source.body, "model": request.model})
-        vectors = [reply.embedding] if request.source.path == "/api/embeddings" else reply.embeddings
+        else:
+            reply = await self._embed(source.path, {**source.body, "model": request.model})
+        vectors = reply.embeddings
+        if source is not None and source.path == "/api/embeddings":
+            vectors = [reply.embedding]
         if len(vectors) != len(request.inputs):
             raise ProviderProtocolError(
                 f"backend {self._upstream.name!r} sent {len(vectors)} embeddings, not {len(request.inputs)}"
@@ -96,26 +100,36 @@ class OllamaProvider:
         reader = await self._upstream.open("/api/pull", {"model": model, "stream": True}, _LINES, total=_PULL_SECONDS)
         lines = LineSplitter(_LINE_BYTES)
         reader.started()
+        last: Mapping[str, Any] = {}
         try:
             while data := await reader.read():
-                for line in lines.feed(data):
-                    progress = self._object(line)
-                    if isinstance(progress.get("error"), str):
-                        raise PullFailed(clean(progress["error"]))
-                    yield progress
+                for line in filter(None, lines.feed(data)):
+                    last = self._step(line)
+                    yield last
+            for line in lines.close():
+                last = self._step(line)
+                yield last
         finally:
             await reader.aclose()
+        if last.get("status") != "success":
+            raise PullFailed(f"backend {self._upstream.name!r} ended the download early; try again")
+
+    def _step(self, line: bytes) -> Mapping[str, Any]:
+        progress = self._object(line)
+        if isinstance(progress.get("error"), str):
+            raise PullFailed(clean(progress["error"]))
+        return progress
 
     async def _embed(self, path: str, body: Mapping[str, Any]) -> EmbedReply:
         try:
             return read_embed_reply(await self._upstream.post(path, body))
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except UNREADABLE as error:
             raise ProviderProtocolError(f"backend {self._upstream.name!r} sent unreadable embeddings") from error
 
     def _object(self, body: bytes) -> Mapping[str, Any]:
         try:
             value = msgspec.json.decode(body)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except UNREADABLE as error:
             raise ProviderProtocolError(f"backend {self._upstream.name!r} sent an unreadable reply") from error
         if not isinstance(value, dict):
             raise ProviderProtocolError(f"backend {self._upstream.name!r} sent an unreadable reply")

@@ -17,7 +17,8 @@ from backend.wire.openai.chunks import ChunkDecoder
 from backend.wire.openai.embeddings import read_embeddings
 from backend.wire.openai.models import card_number, read_cards
 from backend.wire.openai.options import Dialect
-from backend.wire.openai.request import write_chat, write_completion
+from backend.wire.openai.request import keep_or_derive, write_chat, write_completion
+from backend.wire.tool_ids import mint_id
 
 _STREAM = "text/event-stream"
 _BATCHES = BatchLimits(texts=128, tokens=100_000)
@@ -47,8 +48,10 @@ class OpenAICompatibleProvider:
 
     async def open_chat(self, request: ChatRequest) -> EventStream:
         """See `ChatProvider.open_chat`."""
-        style = find_profile(request.model).reasoning
-        body = write_chat(request, self._dialect, style)
+        profile = find_profile(request.model)
+        # Mistral's tokenizers check ids on vLLM as they do on Mistral's platform.
+        is_mistral = self._dialect is Dialect.VLLM and profile.family == "mistral"
+        body = write_chat(request, self._dialect, profile.reasoning, mint_id if is_mistral else keep_or_derive)
         reader = await self._upstream.open("/v1/chat/completions", body, _STREAM)
         decoder = ChunkDecoder(
             self._upstream.name,

@@ -65,20 +65,33 @@ class Watchdog:
         """Stop watching."""
         self._timer.cancel()
 
-    async def wait(self, read: Callable[[], Awaitable[Result]]) -> Result:
-        """Await `read()`; raise `ProviderTimeout` when it takes too long."""
+    def enter(self) -> None:
+        """Begin a wait of the running task; raise `ProviderTimeout` when the time was up before it."""
         self._raise_if_expired()
         if self._limit is not None:
             self._since = self._loop.time()
-        task = self._task = asyncio.current_task()
+        self._task = asyncio.current_task(self._loop)
+
+    def leave(self) -> None:
+        """End the wait."""
+        self._task = None
+
+    def cancelled(self) -> None:
+        """Handle a cancellation of the wait: raise `ProviderTimeout` if it was ours, return if it came from outside."""
+        task = self._task
+        if self._expired and task is not None and task.uncancel() == 0:
+            self._raise_if_expired()
+
+    async def wait(self, read: Callable[[], Awaitable[Result]]) -> Result:
+        """Await `read()`; raise `ProviderTimeout` when it takes too long."""
+        self.enter()
         try:
             return await read()
         except asyncio.CancelledError:
-            if self._expired and task is not None and task.uncancel() == 0:
-                self._raise_if_expired()
+            self.cancelled()
             raise
         finally:
-            self._task = None
+            self.leave()
 
     def _raise_if_expired(self) -> None:
         if self._expired:

@@ -3,9 +3,9 @@
 Pure ASGI: streamed chunks pass through `send` without a coroutine of our own around them.
 """
 
+import random
 import re
 import time
-import uuid
 from collections.abc import Awaitable
 
 import structlog
@@ -87,5 +87,9 @@ def _request_id(scope: Scope) -> str:
     for name, value in scope["headers"]:
         if name == b"x-request-id":
             given = str(value.decode("latin-1"))
-            return given if _VALID_ID.fullmatch(given) else uuid.uuid4().hex
-    return uuid.uuid4().hex
+            return given if _VALID_ID.fullmatch(given) else _new_id()
+    return _new_id()
+
+
+def _new_id() -> str:
+    return f"{random.getrandbits(128):032x}"

@@ -9,7 +9,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import Self
 
-from starlette.types import Message, Receive, Send
+from starlette.types import Receive
 
 from backend.core.errors import ClientGone
 
@@ -17,8 +17,8 @@ from backend.core.errors import ClientGone
 class ClientWatch:
     """Watches one client from after its body was read until the response is over.
 
-    Use as an async context manager around everything done for the client. `guard` marks the work to cancel when it
-    leaves; `send` writes to it and counts a write that takes longer than `stall_seconds` as leaving.
+    `guard` marks the work to cancel when it leaves. A write between `sending` and `sent` that takes longer than
+    `stall_seconds` counts as leaving. Whoever called `start` must call `stop`.
     """
 
     __slots__ = ("_guarded", "_loop", "_receive", "_sending_since", "_stall", "_task", "_timer", "gone")
@@ -61,12 +61,14 @@ class ClientWatch:
         finally:
             self._guarded = None
 
-    async def send(self, send: Send, message: Message) -> None:
-        """Send a message, noting the time so that a client that stopped reading is noticed."""
+    def sending(self) -> None:
+        """Note that a write begins, so that a client that stopped reading is noticed."""
         self._sending_since = self._loop.time()
         if self._timer is None:
             self._timer = self._loop.call_later(self._stall, self._check_stall)
-        await send(message)
+
+    def sent(self) -> None:
+        """Note that the write is over."""
         self._sending_since = None
 
     async def _wait(self) -> None:

@@ -6,6 +6,7 @@ connection without the last chunk: the only form that no tested client takes for
 """
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 
 from starlette.requests import Request
@@ -81,39 +82,46 @@ class AnswerResponse(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 (the watch receives)
         """Write the answer; see the module for what happens when it fails."""
         extensions = scope.get("extensions") or {}
+        direct, close = extensions.get(DIRECT_SEND, send), extensions.get(CLOSE)
         try:
             with self._watch.guard():
                 await send({"type": "http.response.start", "status": 200, "headers": _STREAM_HEADERS})
-                await self._stream(extensions.get(DIRECT_SEND, send))
+                try:
+                    await self._stream(direct)
+                except GatewayError as error:
+                    await self._cut(direct, error, close)
         except ClientGone:
             if abort := extensions.get(ABORT):
                 abort()
-        except GatewayError as error:
-            await self._cut(send, error, extensions.get(CLOSE))
         except asyncio.CancelledError:
-            await self._cut(send, GatewayError("the gateway is shutting down; try again"), extensions.get(CLOSE))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_CUT_SECONDS):
+                    await self._cut(direct, GatewayError("the gateway is shutting down; try again"), close)
             raise
         finally:
             self._watch.stop()
             await self._answer.aclose()
 
     async def _stream(self, send: Send) -> None:
-        answer, watch = self._answer, self._watch
+        answer = self._answer
         is_open = True
         async for data in answer:
             is_open = not answer.finished
-            await watch.send(send, {"type": "http.response.body", "body": data, "more_body": is_open})
+            await self._write(send, data, more=is_open)
         if is_open:
-            await watch.send(send, {"type": "http.response.body", "body": b""})
+            await self._write(send, b"", more=False)
+
+    async def _write(self, send: Send, data: bytes, *, more: bool) -> None:
+        self._watch.sending()
+        await send({"type": "http.response.body", "body": data, "more_body": more})
+        self._watch.sent()
 
     async def _cut(self, send: Send, error: GatewayError, close: Callable[[], None] | None) -> None:
         """Tell the client that the answer failed and close without the last chunk."""
         _log.warning("answer_cut", reason=error.message)
-        body = self._answer.encode_error(error)
-        await self._watch.send(send, {"type": "http.response.body", "body": body, "more_body": True})
+        await self._write(send, self._answer.encode_error(error), more=True)
         if close is not None:
             close()
-            try:
-                await asyncio.wait_for(self._watch.gone.wait(), _CUT_SECONDS)
-            except TimeoutError:
-                return
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_CUT_SECONDS):
+                    await self._watch.gone.wait()

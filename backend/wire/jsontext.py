@@ -9,6 +9,9 @@ from typing import Any
 
 import msgspec
 
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What decoding bytes from outside may raise: not JSON, not of the expected shape, not UTF-8, nested without end."""
+
 _encode = msgspec.json.Encoder().encode
 _SEPARATORS = ((b"\xc2\x85", b"\\u0085"), (b"\xe2\x80\xa8", b"\\u2028"), (b"\xe2\x80\xa9", b"\\u2029"))
 

@@ -5,7 +5,7 @@ import json
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, NoReturn, Self
+from typing import Any, NoReturn, Self, TypeVar
 
 import httpx
 
@@ -15,7 +15,7 @@ from backend.llm.capabilities import Capability, ModelInfo
 from backend.llm.events import ChatEvent, Finished, Started, TextDelta, Usage
 from backend.llm.names import listable_name
 from backend.llm.types import ChatRequest, CompletionRequest, Embeddings, EmbedRequest, WireSource
-from backend.providers.http import Limits, Upstream
+from backend.providers.http import Endpoint, Limits, Upstream
 from backend.providers.watchdog import Timeouts
 
 
@@ -227,6 +227,8 @@ def model_of(*backends: Backend, known: ModelInfo | None = None) -> CatalogModel
 
 
 Piece = bytes | BaseException | Pause
+Told = TypeVar("Told")
+Failure = TypeVar("Failure", bound=Exception)
 
 
 class Body(httpx.AsyncByteStream):
@@ -287,8 +289,9 @@ class MockUpstream:
         self.respond: Responder = respond if callable(respond) else lambda _asked: respond
         self.asked: list[Asked] = []
         self.bodies: list[Body] = []
-        self.client = httpx.AsyncClient(base_url="http://upstream.test", transport=httpx.MockTransport(self._handle))
-        self.upstream = Upstream("up", self.client, timeouts or Timeouts(), limits or Limits(), "UP_KEY")
+        self.transport = httpx.MockTransport(self._handle)
+        endpoint = Endpoint("http://upstream.test", "up-key", self.transport)
+        self.upstream = Upstream("up", endpoint, timeouts or Timeouts(), limits or Limits(), "UP_KEY")
 
     async def _handle(self, request: httpx.Request) -> httpx.Response:
         content = await request.aread()
@@ -308,6 +311,17 @@ class MockUpstream:
 async def collect(stream: AsyncIterator[Sequence[ChatEvent]]) -> list[ChatEvent]:
     """Return all events of an answer, in one list."""
     return [event async for batch in stream for event in batch]
+
+
+async def until_error(stream: AsyncIterator[Told], kind: type[Failure]) -> tuple[list[Told], Failure]:
+    """Return what an answer gave before it failed, and how it failed."""
+    told: list[Told] = []
+    try:
+        async for piece in stream:
+            told.append(piece)  # noqa: PERF401 (what came before the error counts)
+    except kind as error:
+        return told, error
+    raise AssertionError("the answer ended without an error")
 
 
 async def drain(answer: AsyncIterator[bytes]) -> bytes:

@@ -27,22 +27,16 @@ class _Primed:
         return self
 
     async def __anext__(self) -> bytes:
-        """Return the bytes read ahead, then the following ones."""
-        if self._head:
-            head, self._head = self._head, b""
-            return head
-        try:
-            return await self._next()
-        except GatewayError:
-            self.failed = True
-            raise
+        """Return the next bytes for the client."""
+        raise NotImplementedError
 
     async def prime(self) -> None:
         """Read ahead until the first bytes for the client are there."""
-        self._head = await self._next()
+        self._head = await self.__anext__()
 
-    async def _next(self) -> bytes:
-        raise NotImplementedError
+    def _take_head(self) -> bytes:
+        head, self._head = self._head, b""
+        return head
 
     async def _close(self, stream: EventStream | LineStream) -> None:
         settle, self._settle = self._settle, None
@@ -64,13 +58,19 @@ class EncodedAnswer(_Primed):
         self._encoder = encoder
         self._meter = meter
 
-    async def _next(self) -> bytes:
-        while not self.finished:
-            events = self._meter.observe(await anext(self._stream))
-            self._meter.began()
-            self.finished = type(events[-1]) is Finished
-            if written := self._encoder.encode(events):
-                return written
+    async def __anext__(self) -> bytes:
+        """See `Answer.__anext__`."""
+        if self._head:
+            return self._take_head()
+        try:
+            while not self.finished:
+                events = self._meter.observe(await self._stream.__anext__())
+                self.finished = type(events[-1]) is Finished
+                if written := self._encoder.encode(events):
+                    return written
+        except GatewayError:
+            self.failed = True
+            raise
         raise StopAsyncIteration
 
     def encode_error(self, error: GatewayError) -> bytes:
@@ -90,8 +90,17 @@ class VerbatimAnswer(_Primed):
         self._stream = stream
         self._meter = meter
 
-    async def _next(self) -> bytes:
-        lines = await anext(self._stream)
+    async def __anext__(self) -> bytes:
+        """See `Answer.__anext__`."""
+        if self._head:
+            return self._take_head()
+        if self.finished:
+            raise StopAsyncIteration
+        try:
+            lines = await self._stream.__anext__()
+        except GatewayError:
+            self.failed = True
+            raise
         self._meter.began()
         if last := self._stream.last_line():
             self.finished = True

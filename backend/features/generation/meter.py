@@ -47,6 +47,8 @@ class Meter:
     def observe(self, events: Sequence[ChatEvent]) -> Sequence[ChatEvent]:
         """Count events and return them, the last one with counts and times filled in."""
         self._pieces += len(events)
+        if not self._first_ns:
+            self._first_ns = monotonic_ns()
         last = events[-1]
         if type(last) is not Finished:
             return events
@@ -62,7 +64,6 @@ class Meter:
 
     def _complete(self, done: Finished) -> Finished:
         now = monotonic_ns()
-        self.began()
         told = done.timings
         load = max(told.load_ns or self._sent_ns - self._started_ns, 1)
         prompt = max(told.prompt_ns or self._first_ns - self._sent_ns, 1)

@@ -5,7 +5,6 @@ the calls one to one, ids that are not nine letters or digits, a system turn in 
 that, deterministically, so that the same history is sent the same way each time.
 """
 
-import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,11 +13,10 @@ from typing import Any
 from backend.llm.tool_calls import ToolTurn, link_tool_results
 from backend.llm.types import Message, TextPart, ToolCall
 from backend.wire.openai.request import write_call
+from backend.wire.tool_ids import mint_id
 
-_VALID_ID = re.compile(r"[A-Za-z0-9]{9}", re.ASCII)
 _INVALID_IN_NAME = re.compile(r"[^A-Za-z0-9_-]", re.ASCII)
 _NAME_LENGTH = 64
-_BASE62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _NO_RESULT = "(no result)"
 _BRIDGE = "OK."
 
@@ -31,18 +29,6 @@ class MessageStyle:
     """Whether the history's thinking is sent back as thinking chunks."""
     bridge_after_tool: bool = True
     """Whether a short assistant turn is put between a tool turn and a user turn, which older models refuse."""
-
-
-def mint_id(original: str, message: int, call: int) -> str:
-    """Return a call id Mistral accepts: the original if it is one, else nine characters derived from it."""
-    if _VALID_ID.fullmatch(original):
-        return original
-    number = int.from_bytes(hashlib.sha256((original or f"{message}:{call}").encode()).digest()[:8])
-    digits = []
-    for _ in range(9):
-        number, digit = divmod(number, 62)
-        digits.append(_BASE62[digit])
-    return "".join(digits)
 
 
 def normalise(messages: Sequence[Message], *, bridge_after_tool: bool = True, reasons: bool = True) -> list[Message]:

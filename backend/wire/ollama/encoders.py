@@ -87,58 +87,49 @@ class LineEncoder:
         self._head = b'{"model":' + encode_json(model) + b',"created_at":"'
 
     def encode(self, events: Sequence[ChatEvent]) -> bytes:
-        """Return the lines for these events."""
+        """Return the lines for these events; what came in one read bears one time."""
+        now = self._clock.now()
+        opening = b"".join((self._head, now.encode(), self._shape.opening))
         lines: list[bytes] = []
         calls: list[ToolCall] = []
         for event in events:
             if calls and type(event) is not ToolCall:
-                self._flush_calls(calls, lines)
+                self._flush_calls(calls, lines, now)
             if type(event) is TextDelta and event.logprobs is None:
-                lines.append(
-                    b"".join(
-                        (
-                            self._head,
-                            self._clock.now().encode(),
-                            self._shape.opening,
-                            _text(event.text),
-                            self._shape.closing,
-                        )
-                    )
-                )
+                lines.append(b"".join((opening, _text(event.text), self._shape.closing)))
             elif isinstance(event, ToolCall):
                 calls.append(event)
             else:
-                self._other(event, lines)
-        self._flush_calls(calls, lines)
+                self._other(event, lines, now)
+        if calls:
+            self._flush_calls(calls, lines, now)
         return lines[0] if len(lines) == 1 else b"".join(lines)
 
     def encode_error(self, error: GatewayError) -> bytes:
         """Return the line that tells a client in mid-answer that it failed."""
         return encode_json({"error": error.message}) + b"\n"
 
-    def _other(self, event: ChatEvent, lines: list[bytes]) -> None:
+    def _other(self, event: ChatEvent, lines: list[bytes], now: str) -> None:
         match event:
             case TextDelta():
-                lines.append(self._line(self._shape.body(event.text, "", []), {"logprobs": event.logprobs}))
+                lines.append(self._line(now, self._shape.body(event.text, "", []), {"logprobs": event.logprobs}))
             case ThinkingDelta():
-                lines.append(self._line(self._shape.body("", event.text, []), {}))
+                lines.append(self._line(now, self._shape.body("", event.text, []), {}))
             case Finished():
                 context: dict[str, Any] = {} if self._shape.is_chat else {"context": []}
-                lines.append(self._line(self._shape.body("", "", []), _finish(event, context), done=True))
+                lines.append(self._line(now, self._shape.body("", "", []), _finish(event, context), done=True))
             case Started() | ToolCall():
                 pass
             case _:
                 assert_never(event)
 
-    def _flush_calls(self, calls: list[ToolCall], lines: list[bytes]) -> None:
-        if calls:
-            lines.append(self._line(self._shape.body("", "", write_calls(calls, self._calls_written)), {}))
-            self._calls_written += len(calls)
-            calls.clear()
+    def _flush_calls(self, calls: list[ToolCall], lines: list[bytes], now: str) -> None:
+        lines.append(self._line(now, self._shape.body("", "", write_calls(calls, self._calls_written)), {}))
+        self._calls_written += len(calls)
+        calls.clear()
 
-    def _line(self, body: dict[str, Any], rest: dict[str, Any], *, done: bool = False) -> bytes:
-        line = {"model": self._model, "created_at": self._clock.now(), **body, "done": done, **rest}
-        return encode_json(line) + b"\n"
+    def _line(self, now: str, body: dict[str, Any], rest: dict[str, Any], *, done: bool = False) -> bytes:
+        return encode_json({"model": self._model, "created_at": now, **body, "done": done, **rest}) + b"\n"
 
 
 class ObjectEncoder:

@@ -34,9 +34,7 @@ def _read_think(value: Any) -> bool | str:
 def _read_keep_alive(value: Any) -> float:
     """Return seconds; negative means for ever."""
     if isinstance(value, (int, float)) and not isinstance(value, bool):
-        if not abs(value) <= _MAX_SECONDS:
-            raise InvalidRequest('keep_alive is out of range; use seconds, or a duration such as "5m"')
-        return float(value)
+        return _bounded(value)
     if not isinstance(value, str):
         raise InvalidRequest(f"Unsupported type: '{_go_type(value)}'")
     if not _DURATION.fullmatch(value):
@@ -44,7 +42,13 @@ def _read_keep_alive(value: Any) -> float:
         reason = "missing unit in" if is_number else "invalid"
         raise InvalidRequest(f"time: {reason} duration {json.dumps(value, ensure_ascii=False)}")
     seconds = sum(float(number) * _SECONDS[unit] for number, unit in _DURATION_PART.findall(value))
-    return -seconds if value.startswith("-") else seconds
+    return _bounded(-seconds if value.startswith("-") else seconds)
+
+
+def _bounded(seconds: float) -> float:
+    if not abs(seconds) <= _MAX_SECONDS:  # not the other way round: NaN is out of range too
+        raise InvalidRequest('keep_alive is out of range; use seconds, or a duration such as "5m"')
+    return float(seconds)
 
 
 def _read_format(value: Any) -> Any:

@@ -10,10 +10,12 @@ import msgspec
 
 from backend.llm.capabilities import Capability, ModelInfo
 from backend.llm.errors import ProviderError, ProviderProtocolError
-from backend.llm.events import ChatEvent, Finished, TextDelta, ThinkingDelta, Timings, Usage, token_count
+from backend.llm.events import ChatEvent, Finished, TextDelta, ThinkingDelta, Timings, Usage, duration_ns, token_count
+from backend.llm.tool_calls import parse_arguments
 from backend.llm.types import ChatRequest, CompletionRequest, EmbedRequest, Message, ToolCall
 from backend.wire.decoder import Decoder
 from backend.wire.framing import LineSplitter
+from backend.wire.jsontext import UNREADABLE
 from backend.wire.ollama.options import write_sampling
 from backend.wire.openai.errors import clean
 
@@ -21,32 +23,32 @@ from backend.wire.openai.errors import clean
 class _Call(msgspec.Struct):
     class Function(msgspec.Struct):
         name: str = ""
-        arguments: dict[str, Any] | None = None
+        arguments: dict[str, Any] | str | None = None
 
     function: Function
-    id: str = ""
+    id: str | None = None
 
 
 class _Message(msgspec.Struct):
-    content: str = ""
-    thinking: str = ""
+    content: str | None = None
+    thinking: str | None = None
     tool_calls: list[_Call] | None = None
 
 
 class _Line(msgspec.Struct):
     message: _Message | None = None
-    response: str = ""
-    thinking: str = ""
+    response: str | None = None
+    thinking: str | None = None
     done: bool = False
-    done_reason: str = ""
+    done_reason: str | None = None
     error: str | None = None
     logprobs: list[dict[str, Any]] | None = None
-    prompt_eval_count: int | None = None
-    eval_count: int | None = None
-    total_duration: int | None = None
-    load_duration: int | None = None
-    prompt_eval_duration: int | None = None
-    eval_duration: int | None = None
+    prompt_eval_count: int | float | None = None
+    eval_count: int | float | None = None
+    total_duration: int | float | None = None
+    load_duration: int | float | None = None
+    prompt_eval_duration: int | float | None = None
+    eval_duration: int | float | None = None
 
 
 _decode = msgspec.json.Decoder(_Line).decode
@@ -64,7 +66,7 @@ class LineDecoder(Decoder):
             return
         try:
             line = _decode(payload)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        except UNREADABLE as error:
             raise self.unreadable() from error
         if line.error is not None:
             raise ProviderError(f"backend {self.backend!r} failed while answering: {clean(line.error)}")
@@ -72,8 +74,8 @@ class LineDecoder(Decoder):
         if message.thinking:
             events.append(ThinkingDelta(message.thinking))
         if message.content or line.logprobs:
-            events.append(TextDelta(message.content, line.logprobs))
-        events.extend(ToolCall(c.id, c.function.name, c.function.arguments or {}) for c in message.tool_calls or ())
+            events.append(TextDelta(message.content or "", line.logprobs))
+        events.extend(ToolCall(c.id or "", c.function.name, _arguments(c)) for c in message.tool_calls or ())
         if line.done:
             self.finished = True
             events.append(_finish(line))
@@ -83,11 +85,22 @@ class LineDecoder(Decoder):
         raise self.ended_early()
 
 
+def _arguments(call: _Call) -> Mapping[str, Any]:
+    """Return a call's arguments; servers that only look like Ollama may send them as JSON text."""
+    arguments = call.function.arguments
+    return parse_arguments(arguments) if isinstance(arguments, str) else arguments or {}
+
+
 def _finish(line: _Line) -> Finished:
     return Finished(
         "length" if line.done_reason == "length" else "stop",
         Usage(token_count(line.prompt_eval_count), token_count(line.eval_count)),
-        Timings(line.load_duration, line.prompt_eval_duration, line.eval_duration, line.total_duration),
+        Timings(
+            duration_ns(line.load_duration),
+            duration_ns(line.prompt_eval_duration),
+            duration_ns(line.eval_duration),
+            duration_ns(line.total_duration),
+        ),
     )
 
 
@@ -146,7 +159,7 @@ class LineTap:
         """Return the decoded line that completed the answer, or an empty mapping."""
         try:
             value = msgspec.json.decode(self._last) if self.finished else {}
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except UNREADABLE:
             return {}
         return value if isinstance(value, dict) else {}
 
@@ -158,7 +171,7 @@ class LineTap:
         last = lines[start:]
         try:
             mark = _decode_mark(last)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except UNREADABLE:
             self.failure = ProviderProtocolError(f"backend {self._backend!r} sent an unreadable answer; try again")
             return lines[:start]
         if mark.error is not None:
@@ -242,11 +255,18 @@ def _write_message(message: Message) -> dict[str, Any]:
     return written | {key: value for key, value in links.items() if value}
 
 
+class _List(msgspec.Struct):
+    models: list[Any] | None = None
+
+
+_decode_list = msgspec.json.Decoder(_List).decode
+
+
 def read_models(body: bytes, backend: str) -> list[ModelInfo]:
     """Return the models of `GET /api/tags`, each with the entry it had there."""
     try:
-        listed = msgspec.json.decode(body, type=dict[str, Any]).get("models") or []
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        listed = _decode_list(body).models or []
+    except UNREADABLE as error:
         raise ProviderProtocolError(f"backend {backend!r} sent an unreadable model list") from error
     entries = [entry for entry in listed if isinstance(entry, dict)]
     return [_read_entry(entry) for entry in entries if isinstance(entry.get("model") or entry.get("name"), str)]
@@ -257,7 +277,8 @@ def _read_entry(entry: dict[str, Any]) -> ModelInfo:
     details = details if isinstance(details, dict) else {}
     known = {capability.value for capability in Capability}
     listed = entry.get("capabilities")
-    found = {Capability(item) for item in listed if item in known} if isinstance(listed, list) else set()
+    words = [word for word in listed if isinstance(word, str)] if isinstance(listed, list) else []
+    found = {Capability(word) for word in words if word in known}
     length = details.get("context_length")
     return ModelInfo(
         model_id=str(entry.get("model") or entry.get("name")),
@@ -279,7 +300,7 @@ class EmbedReply(msgspec.Struct):
 
     embeddings: list[list[float]] = []
     embedding: list[float] = []
-    prompt_eval_count: int | None = None
+    prompt_eval_count: int | float | None = None
 
 
 read_embed_reply = msgspec.json.Decoder(EmbedReply).decode

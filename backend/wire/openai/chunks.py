@@ -25,16 +25,19 @@ from backend.llm.events import (
     ThinkingDelta,
     Timings,
     Usage,
+    duration_ns,
     token_count,
 )
 from backend.llm.lead_in import LeadIn
 from backend.llm.tool_calls import ToolCallAssembler
 from backend.wire.decoder import Decoder
 from backend.wire.framing import EventSplitter
+from backend.wire.jsontext import UNREADABLE
 from backend.wire.openai.errors import error_message
 
 _FINISH: Mapping[str, FinishReason] = {"length": "length", "model_length": "length"}
 """Everything else that ends an answer reads as `stop` to an Ollama client."""
+_MILLISECOND = 1e6
 _FAILED = frozenset({"error", "abort"})
 
 
@@ -82,6 +85,7 @@ class _Chunk(msgspec.Struct):
     choices: list[_Choice] | None = None
     usage: dict[str, Any] | None = None
     timings: dict[str, Any] | None = None
+    metrics: dict[str, Any] | None = None
     object: str | None = None
     error: Any = None
 
@@ -120,12 +124,12 @@ class ChunkDecoder(Decoder):
             return
         try:
             chunk = _decode(payload)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        except UNREADABLE as error:
             raise self.unreadable() from error
         if chunk.usage:
             self._usage = chunk.usage
-        if chunk.timings:
-            self._timings = chunk.timings
+        if chunk.timings or chunk.metrics:
+            self._timings = {**(chunk.timings or {}), **(chunk.metrics or {})}
         if chunk.error is not None or chunk.object == "error":
             raise self._failure(payload)
         if chunk.choices:
@@ -202,11 +206,16 @@ class ChunkDecoder(Decoder):
         return ProviderError(f"backend {self.backend!r} failed while answering: {error_message(payload)}")
 
 
-def _read_timings(timings: Mapping[str, Any]) -> Timings:
-    prompt, completion = timings.get("prompt_ms"), timings.get("predicted_ms")
+def _read_timings(told: Mapping[str, Any]) -> Timings:
+    """Read the times of llama.cpp (`timings`) or of vLLM (`metrics`), whichever were sent; both are milliseconds."""
+    queued = duration_ns(told.get("queue_time_ms"), _MILLISECOND)
+    to_first = duration_ns(told.get("time_to_first_token_ms"), _MILLISECOND)
+    if to_first is not None:
+        completion = duration_ns(told.get("generation_time_ms"), _MILLISECOND)
+        return Timings(queued, max(to_first - (queued or 0), 0), completion)
     return Timings(
-        prompt_ns=int(prompt * 1e6) if isinstance(prompt, (int, float)) else None,
-        completion_ns=int(completion * 1e6) if isinstance(completion, (int, float)) else None,
+        prompt_ns=duration_ns(told.get("prompt_ms"), _MILLISECOND),
+        completion_ns=duration_ns(told.get("predicted_ms"), _MILLISECOND),
     )
 
 

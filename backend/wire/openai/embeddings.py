@@ -5,6 +5,7 @@ import msgspec
 from backend.llm.errors import ProviderProtocolError
 from backend.llm.events import token_count
 from backend.llm.types import Embeddings
+from backend.wire.jsontext import UNREADABLE
 
 
 class _Item(msgspec.Struct):
@@ -28,7 +29,7 @@ def read_embeddings(body: bytes, backend: str, expected: int) -> Embeddings:
     """Return the vectors in the order of the inputs; raise when their number is not `expected`."""
     try:
         reply = _decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise ProviderProtocolError(f"backend {backend!r} sent unreadable embeddings") from error
     items = sorted(reply.data, key=lambda item: item.index)
     if len(items) != expected:

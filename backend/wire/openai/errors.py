@@ -13,6 +13,8 @@ from typing import Any
 
 import msgspec
 
+from backend.wire.jsontext import UNREADABLE
+
 _SECRET = re.compile(r"(?i)\b(?:sk-|gw-|bearer\s+|api[_-]?key\s*[=:]\s*)\S+")
 _MAX_MESSAGE = 500
 _TOO_LONG = (
@@ -45,7 +47,7 @@ def read_error(body: bytes) -> ErrorBody:
     """Read an error body of any known shape; never raises."""
     try:
         value = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         value = None
     if not isinstance(value, Mapping):
         return ErrorBody("", "", "", frozenset(), is_context_too_long=False)

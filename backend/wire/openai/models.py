@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 
 from backend.llm.errors import ProviderProtocolError
+from backend.wire.jsontext import UNREADABLE
 
 
 class _List(msgspec.Struct):
@@ -19,7 +20,7 @@ def read_cards(body: bytes, backend: str) -> list[dict[str, Any]]:
     """Return the cards that have an id, in the upstream's order, each id once."""
     try:
         listed = _decode(body).data or []
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise ProviderProtocolError(f"backend {backend!r} sent an unreadable model list") from error
     cards: dict[str, dict[str, Any]] = {}
     for card in listed[:_MAX_MODELS]:

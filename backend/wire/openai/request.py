@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from backend.llm.tool_calls import ToolTurn, link_tool_results
+from backend.llm.tool_calls import MintId, ToolTurn, link_tool_results
 from backend.llm.types import ChatRequest, CompletionRequest, JsonFormat, Message, ToolCall, ToolSpec
 from backend.wire.jsontext import encode_json
 from backend.wire.openai.options import OPTIONS, REASONING_DROPS, STOP_DROPS, Dialect
@@ -35,11 +35,20 @@ class FimTemplate:
         return f"{self.prefix}{before}{self.suffix}{after}{self.middle}"
 
 
-def write_chat(request: ChatRequest, dialect: Dialect, style: ReasoningStyle) -> dict[str, Any]:
+def keep_or_derive(original: str, message: int, call: int) -> str:
+    """Return the id a call came with, or one that follows from its place."""
+    if original:
+        return original
+    return "call_" + hashlib.sha256(f"{message}:{call}".encode()).hexdigest()[:16]
+
+
+def write_chat(
+    request: ChatRequest, dialect: Dialect, style: ReasoningStyle, mint: MintId = keep_or_derive
+) -> dict[str, Any]:
     """Return the body of `POST /v1/chat/completions`; always streamed, so that it can be timed and cancelled."""
     body: dict[str, Any] = {
         "model": request.model,
-        "messages": [*_hint(request, dialect), *_write_messages(request.messages, dialect)],
+        "messages": [*_hint(request, dialect), *_write_messages(request.messages, dialect, mint)],
         "stream": True,
         "stream_options": {"include_usage": True},
         **write_options(request.sampling, OPTIONS[dialect]),
@@ -101,15 +110,9 @@ def write_content(message: Message) -> str | list[dict[str, Any]]:
     ]
 
 
-def _keep_or_derive(original: str, message: int, call: int) -> str:
-    if original:
-        return original
-    return "call_" + hashlib.sha256(f"{message}:{call}".encode()).hexdigest()[:16]
-
-
-def _write_messages(messages: Sequence[Message], dialect: Dialect) -> list[dict[str, Any]]:
+def _write_messages(messages: Sequence[Message], dialect: Dialect, mint: MintId) -> list[dict[str, Any]]:
     written: list[dict[str, Any]] = []
-    for item in link_tool_results(messages, _keep_or_derive):
+    for item in link_tool_results(messages, mint):
         if isinstance(item, ToolTurn):
             written.append(_write_message(item.assistant, dialect))
             written += [{"role": "tool", "tool_call_id": r.tool_call_id, "content": r.text} for r in item.results]

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ class Heard:
 def cut(data: bytes, places: Iterable[int]) -> list[bytes]:
     """Return `data` cut at these places; nothing is lost and no piece is empty."""
     edges = [0, *sorted({place for place in places if 0 < place < len(data)}), len(data)]
-    return [data[start:end] for start, end in zip(edges, edges[1:], strict=False) if end > start]
+    return [data[start:end] for start, end in pairwise(edges) if end > start]
 
 
 def listen(decoder: Decoder, pieces: Sequence[bytes]) -> Heard:

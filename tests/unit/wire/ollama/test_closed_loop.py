@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -24,9 +25,10 @@ words: st.SearchStrategy[ChatEvent] = st.one_of(
     st.builds(TextDelta, texts, st.none() | logprobs), st.builds(ThinkingDelta, texts)
 )
 calls = st.builds(ToolCall, texts, texts, st.dictionaries(texts, values, max_size=3))
+counts = st.integers(1, 100_000_000)
 positive = st.integers(1, 2**40)
 durations = st.builds(Timings, positive, positive, positive, st.integers(2**42, 2**43))
-ends = st.builds(Finished, st.sampled_from(["stop", "length"]), st.builds(Usage, positive, positive), durations)
+ends = st.builds(Finished, st.sampled_from(["stop", "length"]), st.builds(Usage, counts, counts), durations)
 cuts = st.lists(st.integers(1, 3_000), max_size=8)
 
 
@@ -65,6 +67,19 @@ def test_a_generate_reply_is_read_back_as_it_was_meant(said: list[Any], end: Fin
     assert loop([*said, end], GENERATE, places) == [readable(event) for event in [*said, end]]
 
 
-@given(st.lists(words | calls, max_size=6), ends)
-def test_calls_and_words_keep_their_order(said: list[ChatEvent], end: Finished) -> None:
-    assert loop([*said, end], CHAT, []) == [readable(event) for event in [*said, end]]
+CALL, OTHER = ToolCall("a", "x", {}), ToolCall("b", "y", {})
+END = Finished("stop", Usage(1, 1), Timings(1, 1, 1, 3))
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        [CALL, TextDelta("a")],
+        [CALL, TextDelta("a", [{"token": "a", "logprob": -1.0}])],
+        [CALL, ThinkingDelta("a")],
+        [CALL, TextDelta("a"), OTHER],
+        [TextDelta("a"), CALL, OTHER, TextDelta("b")],
+    ],
+)
+def test_calls_and_words_keep_their_order(said: list[ChatEvent]) -> None:
+    assert loop([*said, END], CHAT, []) == [*said, END]
