@@ -86,21 +86,30 @@ class AnswerResponse(Response):
         try:
             with self._watch.guard():
                 await send({"type": "http.response.start", "status": 200, "headers": _STREAM_HEADERS})
-                try:
-                    await self._stream(direct)
-                except GatewayError as error:
-                    await self._cut(direct, error, close)
+                is_whole = await self._stream_or_tell(direct)
+            if not is_whole:
+                await self._hang_up(close)
         except ClientGone:
             if abort := extensions.get(ABORT):
                 abort()
         except asyncio.CancelledError:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_CUT_SECONDS):
-                    await self._cut(direct, GatewayError("the gateway is shutting down; try again"), close)
+                    await self._tell(direct, GatewayError("the gateway is shutting down; try again"))
+                    await self._hang_up(close)
             raise
         finally:
             self._watch.stop()
             await self._answer.aclose()
+
+    async def _stream_or_tell(self, send: Send) -> bool:
+        """Write the answer, or what came of it and the error that ended it; return whether it is whole."""
+        try:
+            await self._stream(send)
+        except GatewayError as error:
+            await self._tell(send, error)
+            return False
+        return True
 
     async def _stream(self, send: Send) -> None:
         answer = self._answer
@@ -116,12 +125,16 @@ class AnswerResponse(Response):
         await send({"type": "http.response.body", "body": data, "more_body": more})
         self._watch.sent()
 
-    async def _cut(self, send: Send, error: GatewayError, close: Callable[[], None] | None) -> None:
-        """Tell the client that the answer failed and close without the last chunk."""
+    async def _tell(self, send: Send, error: GatewayError) -> None:
+        """Tell the client that the answer failed."""
         _log.warning("answer_cut", reason=error.message)
         await self._write(send, self._answer.encode_error(error), more=True)
-        if close is not None:
-            close()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_CUT_SECONDS):
-                    await self._watch.gone.wait()
+
+    async def _hang_up(self, close: Callable[[], None] | None) -> None:
+        """Close without the last chunk, once everything is written."""
+        if close is None:
+            return
+        close()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_CUT_SECONDS):
+                await self._watch.gone.wait()

@@ -16,7 +16,7 @@ MAX_FILE, MAX_FUNCTION, MAX_MAIN = 400, 50, 50
 NAMELESS = {"utils", "helpers", "common", "manager", "base", "misc"}
 FORBIDDEN = {
     "verify=False": re.compile(r"verify\s*=\s*False"),
-    "aiter_lines": re.compile(r"aiter_lines|\.splitlines\("),
+    "aiter_lines": re.compile(r"aiter_lines"),
     "StreamingResponse": re.compile(r"import[^\n]*StreamingResponse|StreamingResponse\("),
     "BaseHTTPMiddleware": re.compile(r"import[^\n]*BaseHTTPMiddleware|BaseHTTPMiddleware\)"),
     "insecure": re.compile(r"""["']insecure["']\s*:"""),

@@ -21,12 +21,9 @@ def walk(routes: list[BaseRoute]) -> Iterator[APIRoute]:
     for route in routes:
         if isinstance(route, APIRoute):
             yield route
-            continue
-        inner: Any = getattr(route, "effective_routes", None) or getattr(route, "routes", None)
-        original = getattr(route, "original_router", None)
-        if inner is None and original is not None:
-            inner = original.routes
-        yield from walk(list(inner() if callable(inner) else inner or []))
+        else:
+            inner: Any = getattr(route, "original_router", route)
+            yield from walk(list(inner.routes))
 
 
 def application_routes() -> list[APIRoute]:

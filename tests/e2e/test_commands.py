@@ -1,0 +1,129 @@
+"""What an operator types, and what they are told."""
+
+import pytest
+
+from tests.e2e.conftest import NO_OLLAMA, Run
+from tests.fakes.scripted_upstream import ScriptedUpstream, json_reply, sse_reply
+from tests.fixtures.gateway import free_port
+
+CARDS = {
+    "data": [{"id": "tiny", "object": "model", "capabilities": {"completion_chat": True}, "max_context_length": 4096}]
+}
+CHUNK = b'data: {"choices":[{"delta":{"content":"%s"},"finish_reason":null}]}\n\n'
+END = b'data: {"choices":[{"delta":{},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
+
+
+def mistral(upstream: ScriptedUpstream) -> dict[str, str]:
+    upstream.defaults["GET /v1/models"] = json_reply(CARDS)
+    return {"MISTRAL_API_KEY": "test-key", "MISTRAL_BASE_URL": upstream.url}
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("serve", "--help"), ("doctor", "--help"), ("chat", "--help")])
+def test_help_explains(run: Run, arguments: tuple[str, ...]) -> None:
+    done = run(*arguments)
+    assert done.returncode == 0
+    assert "Usage" in done.stdout
+
+
+def test_models_lists_what_can_be_asked(run: Run, upstream: ScriptedUpstream) -> None:
+    done = run("models", env=mistral(upstream))
+    assert done.returncode == 0
+    head, row = done.stdout.strip().split("\n")
+    assert head.split() == ["NAME", "BACKEND", "CONTEXT", "CAPABILITIES"]
+    assert row.split() == ["tiny:latest", "mistral", "4096", "completion"]
+
+
+def test_without_any_setting_the_demo_answers(run: Run) -> None:
+    done = run("chat", "demo", "hello", env=NO_OLLAMA)
+    assert done.returncode == 0
+    assert "no model is configured" in done.stdout
+    assert "demo" in run("models", env=NO_OLLAMA).stdout
+
+
+@pytest.mark.parametrize("arguments", [("chat", "tiny", "hello"), ("chat", "tiny")], ids=["argument", "standard input"])
+def test_chat_prints_the_answer(run: Run, upstream: ScriptedUpstream, arguments: tuple[str, ...]) -> None:
+    env = mistral(upstream)
+    upstream.defaults["POST /v1/chat/completions"] = sse_reply(CHUNK % b"Hel" + CHUNK % b"lo!" + END)
+    done = run(*arguments, env=env, text="hello")
+    assert (done.returncode, done.stdout) == (0, "Hello!\n")
+    assert upstream.requests[-1].body["messages"][-1]["content"] == "hello"
+
+
+def test_chat_with_an_unknown_model_says_so(run: Run, upstream: ScriptedUpstream) -> None:
+    done = run("chat", "nope", "hello", env=mistral(upstream))
+    assert done.returncode == 1
+    assert done.stderr.strip() == "passerelle: model 'nope' not found"
+
+
+def test_doctor_is_content_with_a_backend_that_answers(run: Run, upstream: ScriptedUpstream) -> None:
+    done = run("doctor", env=mistral(upstream))
+    assert done.returncode == 0
+    assert "1 models in" in done.stdout
+    assert "test-key" not in done.stdout + done.stderr
+
+
+def test_doctor_names_the_demo_for_what_it_is(run: Run) -> None:
+    done = run("doctor", env=NO_OLLAMA)
+    assert done.returncode == 0
+    assert "only the demo answers" in done.stdout
+
+
+def test_doctor_with_an_unreachable_backend_fails_and_says_what_to_do(run: Run) -> None:
+    done = run("doctor", env={"VLLM_BASE_URLS": f"http://127.0.0.1:{free_port()}"})
+    assert done.returncode == 1
+    assert "FAILED" in done.stdout
+    assert "-> start the server, or correct its base URL" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_doctor_with_a_refused_key_says_so(run: Run, upstream: ScriptedUpstream) -> None:
+    env = mistral(upstream)
+    upstream.defaults["GET /v1/models"] = json_reply({"detail": "Unauthorized"}, 401)
+    done = run("doctor", env=env)
+    assert done.returncode == 1
+    assert "MISTRAL_API_KEY" in done.stdout
+    assert "refuses the key" in done.stdout
+
+
+def test_doctor_with_a_backend_without_models_fails(run: Run, upstream: ScriptedUpstream) -> None:
+    done = run("doctor", env={"OLLAMA_BASE_URLS": upstream.url})
+    assert done.returncode == 1
+    assert "load or pull a model there" in done.stdout
+
+
+WRONG = {
+    "an unknown name": {"GATEWAY_FOO": "1"},
+    "a bad value": {"GATEWAY_SERVER__PORT": "many"},
+    "a public bind without keys": {"GATEWAY_SERVER__HOST": "0.0.0.0"},  # noqa: S104
+    "a public bind that is open": {"GATEWAY_SERVER__HOST": "0.0.0.0", "GATEWAY_AUTH": "open"},  # noqa: S104
+    "a weak key": {"GATEWAY_API_KEYS": "changeme"},
+    "keys asked for but none given": {"GATEWAY_AUTH": "keys"},
+    "two backends of one name": {
+        "OLLAMA_BASE_URLS": "http://a",
+        "GATEWAY_BACKENDS__OLLAMA__KIND": "vllm",
+        "GATEWAY_BACKENDS__OLLAMA__BASE_URL": "http://b",
+    },
+    "an unknown capability": {
+        "GATEWAY_BACKENDS__LAB__KIND": "vllm",
+        "GATEWAY_BACKENDS__LAB__BASE_URL": "http://b",
+        "GATEWAY_BACKENDS__LAB__CAPABILITIES": "flying",
+    },
+    "a certificate file that is not there": {"MISTRAL_API_KEY": "k", "GATEWAY_TLS__CA_FILE": "nowhere.pem"},
+}
+
+
+@pytest.mark.parametrize("command", ["serve", "doctor"])
+@pytest.mark.parametrize("wrong", WRONG)
+def test_what_cannot_work_refuses_to_start_with_one_line(run: Run, command: str, wrong: str) -> None:
+    done = run(command, env={"GATEWAY_METRICS__PORT": "0", "GATEWAY_SERVER__PORT": str(free_port()), **WRONG[wrong]})
+    assert done.returncode == 2, done.stderr
+    [line] = [line for line in done.stderr.strip().split("\n") if line.startswith("passerelle: ")]
+    assert "Traceback" not in done.stderr
+    assert "changeme" not in line
+
+
+@pytest.mark.parametrize("arguments", [("--port", "99999"), ("--workers", "0"), ("--host", "0.0.0.0")])  # noqa: S104
+def test_a_wrong_argument_refuses_to_start_without_a_traceback(run: Run, arguments: tuple[str, ...]) -> None:
+    done = run("serve", *arguments, env={"GATEWAY_METRICS__PORT": "0"})
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
