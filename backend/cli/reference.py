@@ -57,7 +57,7 @@ def list_settings() -> dict[str, list[Entry]]:
             continue
         group = field.annotation
         if isinstance(group, type) and issubclass(group, BaseModel):
-            title = (group.__doc__ or field_name).strip().splitlines()[0].rstrip(".")
+            title = (group.__doc__ or field_name).strip().split("\n", 1)[0].rstrip(".")
             sections[title] = list(_entries(f"GATEWAY_{field_name.upper()}__", group))
         else:
             name = (

@@ -11,7 +11,8 @@ import pytest
 from tests.fakes.scripted_upstream import ScriptedUpstream
 from tests.fixtures.gateway import ROOT
 
-Run = Callable[..., "subprocess.CompletedProcess[str]"]
+Done = subprocess.CompletedProcess[str]
+Run = Callable[..., Done]
 NO_OLLAMA = {"GATEWAY_SERVER__PORT": "11434"}
 """The gateway never asks itself: with Ollama's own port it looks for no Ollama on this machine."""
 

@@ -10,7 +10,6 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.e2e.conftest import NO_OLLAMA
 from tests.fakes.scripted_upstream import Piece, Reply, ScriptedUpstream, json_reply, sse_reply
 from tests.fixtures.gateway import Gateway, free_port, run_gateway
 
@@ -43,7 +42,7 @@ def keyed(tmp_path: Path, upstream: ScriptedUpstream) -> Iterator[Gateway]:
 
 def test_without_any_setting_the_demo_answers(tmp_path: Path) -> None:
     with (
-        run_gateway(tmp_path, NO_OLLAMA, "--host", "127.0.0.1") as gateway,
+        run_gateway(tmp_path, {}) as gateway,
         httpx.Client(base_url=gateway.url) as client,
     ):
         assert client.get("/").text == "Ollama is running"
