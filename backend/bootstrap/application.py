@@ -15,7 +15,7 @@ from backend.features.health.router import router as health
 from backend.features.ollama_api.router import public as ollama_public
 from backend.features.ollama_api.router import router as ollama
 
-ROUTERS = (ollama_public, ollama, health)
+ROUTERS = (ollama, ollama_public, health)
 """Every router, each with its full prefix."""
 
 

@@ -14,7 +14,7 @@ from backend.llm.capabilities import Capability
 from backend.llm.errors import ProviderError
 from backend.llm.ports import ModelLister
 from backend.providers.demo import DemoProvider
-from backend.providers.http import Limits, Upstream, open_endpoint
+from backend.providers.http import Limits, Upstream, open_endpoint, tls_context
 from backend.providers.mistral import MistralHabits, MistralProvider
 from backend.providers.ollama import OllamaProvider
 from backend.providers.openai_compatible import ModelFacts, OpenAICompatibleProvider
@@ -48,6 +48,19 @@ def plan_backends(settings: Settings) -> dict[str, BackendSettings]:
     for name in settings.backends.keys() & planned.keys():
         raise ConfigurationError(f"two backends are named {name!r}; rename GATEWAY_BACKENDS__{name.upper()}__...")
     return planned | settings.backends
+
+
+def check_backends(settings: Settings) -> None:
+    """Raise `ConfigurationError` for backends that cannot be opened as they are configured."""
+    for name, plan in plan_backends(settings).items():
+        _stated_capabilities(name, plan)
+    if settings.tls.ca_file is not None:
+        try:
+            tls_context(str(settings.tls.ca_file))
+        except OSError:  # also what ssl raises for a file that holds no certificate
+            raise ConfigurationError(
+                f"GATEWAY_TLS__CA_FILE: {settings.tls.ca_file} is not a readable file of PEM certificates"
+            ) from None
 
 
 async def open_backends(settings: Settings, on_close: Callable[[Upstream], None]) -> list[Backend]:
@@ -105,20 +118,14 @@ def _open_mistral(upstream: Upstream, _plan: BackendSettings, settings: Settings
 
 
 def _open_ollama(upstream: Upstream, _plan: BackendSettings, settings: Settings) -> ModelLister:
-    timeouts = settings.timeouts
-    return OllamaProvider(upstream, list_timeout=timeouts.list_seconds, total_timeout=timeouts.total_seconds)
+    return OllamaProvider(upstream, list_timeout=settings.timeouts.list_seconds)
 
 
 def _open_compatible(upstream: Upstream, plan: BackendSettings, settings: Settings) -> ModelLister:
-    try:
-        stated = None if plan.capabilities is None else frozenset(Capability(word) for word in plan.capabilities)
-    except ValueError as error:
-        known = ", ".join(Capability)
-        raise ConfigurationError(f"backend {upstream.name!r}: {error}; the capabilities are {known}") from None
     return OpenAICompatibleProvider(
         upstream,
         Dialect(plan.kind),
-        ModelFacts(stated, plan.context_length),
+        ModelFacts(_stated_capabilities(upstream.name, plan), plan.context_length),
         list_timeout=settings.timeouts.list_seconds,
     )
 
@@ -135,6 +142,19 @@ def _key_name(name: str, settings: Settings) -> str:
     if name in settings.backends:
         return f"GATEWAY_BACKENDS__{name.upper()}__API_KEY"
     return f"{name.partition('-')[0].upper()}_API_KEY"
+
+
+def _stated_capabilities(name: str, plan: BackendSettings) -> frozenset[Capability] | None:
+    if plan.capabilities is None:
+        return None
+    known = {capability.value for capability in Capability}
+    for word in plan.capabilities:
+        if word not in known:
+            names = ", ".join(Capability)
+            raise ConfigurationError(
+                f"backend {name!r} cannot have the capability {word!r}; the capabilities are {names}"
+            )
+    return frozenset(Capability(word) for word in plan.capabilities)
 
 
 async def _finds_local_ollama(settings: Settings) -> bool:

@@ -5,7 +5,7 @@ import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
-from backend.bootstrap.backends import open_backends
+from backend.bootstrap.backends import check_backends, open_backends
 from backend.bootstrap.safety import accepted_keys
 from backend.core.config import Settings
 from backend.features.auth.service import Authenticator
@@ -13,6 +13,7 @@ from backend.features.catalog.recent import RecentModels
 from backend.features.catalog.service import CatalogService
 from backend.features.generation.admission import Admission, AdmissionLimits
 from backend.features.generation.service import GenerationService
+from backend.features.ollama_api.deps import OllamaApi
 from backend.features.ollama_api.inference import Inference
 from backend.features.ollama_api.models import Models
 from backend.providers.http import Upstream
@@ -27,9 +28,7 @@ class Container:
     authenticator: Authenticator
     catalog: CatalogService
     generation: GenerationService
-    inference: Inference
-    models: Models
-    body_limits: BodyLimits
+    ollama_api: OllamaApi
     draining: asyncio.Event
     """Set when the process was asked to stop."""
 
@@ -38,6 +37,7 @@ class Container:
 async def open_container(settings: Settings) -> AsyncIterator[Container]:
     """Yield the container; the application, the command line and tests all get theirs here."""
     keys = accepted_keys(settings)
+    check_backends(settings)
     async with contextlib.AsyncExitStack() as stack:
 
         def close_later(upstream: Upstream) -> None:
@@ -56,10 +56,10 @@ async def open_container(settings: Settings) -> AsyncIterator[Container]:
             authenticator=Authenticator(keys),
             catalog=catalog,
             generation=generation,
-            inference=Inference(catalog, generation, recent),
-            models=Models(catalog, recent, forward_pull=settings.ollama.pull, pull_hosts=settings.ollama.pull_hosts),
-            body_limits=BodyLimits(
-                limits.body_bytes, settings.timeouts.body_seconds, settings.timeouts.write_stall_seconds
+            ollama_api=OllamaApi(
+                Inference(catalog, generation, recent),
+                Models(catalog, recent, forward_pull=settings.ollama.pull, pull_hosts=settings.ollama.pull_hosts),
+                BodyLimits(limits.body_bytes, settings.timeouts.body_seconds, settings.timeouts.write_stall_seconds),
             ),
             draining=asyncio.Event(),
         )

@@ -20,8 +20,8 @@ app = typer.Typer(
 @app.command("serve")
 def serve_command(
     host: Annotated[str | None, typer.Option(help="Address to bind.")] = None,
-    port: Annotated[int | None, typer.Option(help="Port to bind.")] = None,
-    workers: Annotated[int | None, typer.Option(help="Processes that serve.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to bind.", min=0, max=65535)] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes that serve.", min=1, max=64)] = None,
 ) -> None:
     """Serve clients until stopped."""
     serve.serve(host, port, workers)

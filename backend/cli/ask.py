@@ -55,7 +55,7 @@ async def _list_models(container: Container) -> None:
 
 async def _chat(container: Container, model: str, text: str) -> None:
     body = {"model": model, "messages": [{"role": "user", "content": text}]}
-    answer = await container.inference.chat(encode_json(body))
+    answer = await container.ollama_api.inference.chat(encode_json(body))
     if isinstance(answer, bytes):
         return
     try:

@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from backend.bootstrap.application import build_application
+from backend.bootstrap.backends import check_backends
 from backend.bootstrap.safety import accepted_keys
 from backend.core.config import Settings, load_settings
 from backend.core.logging import configure_logging, get_logger
@@ -43,7 +44,8 @@ def serve(host: str | None, port: int | None, workers: int | None) -> None:
     """Serve with the settings of the environment and these in their place."""
     settings = _with_arguments(load_settings(), host, port, workers)
     configure_logging(settings.log_level, settings.log_format)
-    accepted_keys(settings)  # refuses before anything is started
+    accepted_keys(settings)
+    check_backends(settings)  # both refuse before anything is started
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     server = settings.server
     if server.workers > 1:

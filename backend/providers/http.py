@@ -10,7 +10,7 @@ Nothing an upstream says moves us elsewhere: no redirects, no proxies from the e
 import asyncio
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from http import HTTPStatus
 from typing import Any
@@ -79,7 +79,7 @@ class Endpoint:
     environment) is exactly what must not happen here, and it costs a quarter of a request's CPU.
     """
 
-    __slots__ = ("_base_url", "_headers", "_transport", "_urls")
+    __slots__ = ("_base_url", "_headers", "_secret", "_transport", "_urls")
 
     def __init__(self, base_url: str, api_key: str | None, transport: httpx.AsyncBaseTransport) -> None:
         self._base_url = base_url
@@ -87,7 +87,12 @@ class Endpoint:
         self._headers = {"user-agent": "passerelle", "accept-encoding": "identity"}
         if api_key:
             self._headers["authorization"] = f"Bearer {api_key}"
+        self._secret = (api_key or "").encode()
         self._urls: dict[str, httpx.URL] = {}
+
+    def mask(self, body: bytes) -> bytes:
+        """Return what an upstream said with our own key taken out, should it have repeated it."""
+        return body.replace(self._secret, b"[masked]") if self._secret else body
 
     async def send(self, method: str, path: str, accept: str, body: bytes | None, connect: float) -> httpx.Response:
         """Send a request and return the response with its body unread."""
@@ -191,7 +196,7 @@ class Upstream:
         self.name = name
         self.limits = limits
         self._endpoint = endpoint
-        self._timeouts = timeouts
+        self.timeouts = timeouts
         self._key_name = key_name
 
     async def aclose(self) -> None:
@@ -203,18 +208,15 @@ class Upstream:
         path: str,
         body: Mapping[str, Any],
         content_type: str,
-        *,
-        first_byte: float | None = None,
-        total: float | None = None,
+        timeouts: Timeouts | None = None,
     ) -> BodyReader:
-        """Post `body` and return the open answer once the upstream accepted it.
+        """Post `body` and return the open answer once the upstream accepted it; `timeouts` replace the usual ones.
 
         Raises `ProviderError` for every status but 200, for another `content_type` (a prefix) and for an encoded body.
         """
-        timeouts = self._timeouts
-        if first_byte is not None or total is not None:
-            timeouts = replace(timeouts, first_byte=first_byte or timeouts.first_byte, total=total or timeouts.total)
-        reader = await self._send("POST", path, content_type, encode_json(body), timeouts, self.limits.answer_bytes)
+        reader = await self._send(
+            "POST", path, content_type, encode_json(body), timeouts or self.timeouts, self.limits.answer_bytes
+        )
         if reader.content_type.startswith(content_type):
             return reader
         await reader.aclose()
@@ -222,11 +224,11 @@ class Upstream:
 
     async def post(self, path: str, body: Mapping[str, Any]) -> bytes:
         """Post `body` and return the whole reply."""
-        return await self._fetch("POST", path, encode_json(body), self._timeouts)
+        return await self._fetch("POST", path, encode_json(body), self.timeouts)
 
     async def get(self, path: str, *, timeout: float) -> bytes:  # noqa: ASYNC109 (the watchdog bounds it)
         """Return the whole reply to a GET, within `timeout` seconds."""
-        limits = Timeouts(min(self._timeouts.connect, timeout), timeout, timeout, timeout)
+        limits = Timeouts(min(self.timeouts.connect, timeout), timeout, timeout, timeout)
         return await self._fetch("GET", path, None, limits)
 
     async def _fetch(self, method: str, path: str, body: bytes | None, timeouts: Timeouts) -> bytes:
@@ -260,9 +262,8 @@ class Upstream:
         if response.headers.get("content-encoding", "identity") != "identity":
             raise ProviderProtocolError(f"backend {self.name!r} sent a compressed answer it was not asked for")
         if response.status_code != HTTPStatus.OK:
-            raise_for_status(
-                self.name, response.status_code, response.headers, await _beginning(reader), self._key_name
-            )
+            body = self._endpoint.mask(await _beginning(reader))
+            raise_for_status(self.name, response.status_code, response.headers, body, self._key_name)
 
 
 async def _beginning(reader: BodyReader) -> bytes:

@@ -1,6 +1,7 @@
 """Real Ollama machines: their answers pass through untouched when nothing is added, and their models are theirs."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -33,15 +34,16 @@ _LINE_BYTES = 8_000_000
 """What Ollama's own client takes; `context` makes the last line of a generate reply long."""
 
 _PULL_SECONDS = 24 * 3600.0
+_PULL_IDLE_SECONDS = 900.0
+"""Checking the digest of a large model is silent."""
 
 
 class OllamaProvider:
     """Speaks to an Ollama server; implements every provider port, `Passthrough` and `ModelServer` among them."""
 
-    def __init__(self, upstream: Upstream, *, list_timeout: float, total_timeout: float) -> None:
+    def __init__(self, upstream: Upstream, *, list_timeout: float) -> None:
         self._upstream = upstream
         self._list_timeout = list_timeout
-        self._total_timeout = total_timeout
 
     async def list_models(self) -> Sequence[ModelInfo]:
         """See `ModelLister.list_models`."""
@@ -51,11 +53,12 @@ class OllamaProvider:
     async def open_lines(self, source: WireSource) -> LineStream:
         """See `Passthrough.open_lines`; a reply that is not streamed may take as long as the whole answer."""
         is_stream = source.body.get("stream", True) is not False and _has_work(source)
+        usual = self._upstream.timeouts
         reader = await self._upstream.open(
             source.path,
             source.body,
             _LINES if is_stream else _OBJECT,
-            first_byte=None if is_stream else self._total_timeout,
+            usual if is_stream else replace(usual, first_byte=usual.total),
         )
         return TappedLines(reader, LineTap(self._upstream.name, _LINE_BYTES))
 
@@ -97,7 +100,8 @@ class OllamaProvider:
 
     async def pull(self, model: str) -> AsyncIterator[Mapping[str, Any]]:
         """See `ModelServer.pull`; never `insecure`; a day at most, models are large."""
-        reader = await self._upstream.open("/api/pull", {"model": model, "stream": True}, _LINES, total=_PULL_SECONDS)
+        patient = replace(self._upstream.timeouts, idle=_PULL_IDLE_SECONDS, total=_PULL_SECONDS)
+        reader = await self._upstream.open("/api/pull", {"model": model, "stream": True}, _LINES, patient)
         lines = LineSplitter(_LINE_BYTES)
         reader.started()
         last: Mapping[str, Any] = {}

@@ -60,6 +60,9 @@ class Watchdog:
     def started(self) -> None:
         """Note that the answer has begun: from now on the idle limit counts."""
         self._limit = self._timeouts.idle
+        self._since = self._loop.time()
+        self._timer.cancel()
+        self._timer = self._loop.call_at(min(self._since + self._limit, self._deadline), self._check)
 
     def close(self) -> None:
         """Stop watching."""

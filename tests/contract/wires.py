@@ -117,7 +117,7 @@ class Ollama(Wire):
     chat_path = "/api/chat"
 
     def provider(self, upstream: Upstream) -> OllamaProvider:
-        return OllamaProvider(upstream, list_timeout=1, total_timeout=1)
+        return OllamaProvider(upstream, list_timeout=1)
 
     def text(self, text: str) -> bytes:
         return self._message({"content": text})

@@ -1,5 +1,6 @@
-"""Hands the routes their services."""
+"""Hands the routes their services: one dependency, because each costs CPU on every request."""
 
+from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -9,21 +10,18 @@ from backend.features.ollama_api.models import Models
 from backend.web.body import BodyLimits
 
 
-async def _inference(request: Request) -> Inference:
-    service: Inference = request.state.container.inference
-    return service
+@dataclass(frozen=True, slots=True)
+class OllamaApi:
+    """What the routes of this feature work with."""
+
+    inference: Inference
+    models: Models
+    limits: BodyLimits
 
 
-async def _models(request: Request) -> Models:
-    service: Models = request.state.container.models
-    return service
+async def _ollama_api(request: Request) -> OllamaApi:
+    api: OllamaApi = request.state.container.ollama_api
+    return api
 
 
-async def _body_limits(request: Request) -> BodyLimits:
-    limits: BodyLimits = request.state.container.body_limits
-    return limits
-
-
-InferenceDep = Annotated[Inference, Depends(_inference)]
-ModelsDep = Annotated[Models, Depends(_models)]
-LimitsDep = Annotated[BodyLimits, Depends(_body_limits)]
+OllamaApiDep = Annotated[OllamaApi, Depends(_ollama_api)]

@@ -47,7 +47,10 @@ class Models:
             raise InvalidRequest("model is required")
         model = await self._find(body.wanted)
         if (server := model.backend.server) is not None:
-            reply = dict(await server.show(model.info.model_id, verbose=body.verbose))
+            try:
+                reply = dict(await server.show(model.info.model_id, verbose=body.verbose))
+            except ModelNotFound:
+                raise _unknown_model(body.wanted) from None
             reply = {key: value for key, value in reply.items() if key not in {"remote_model", "remote_host"}}
             reply.setdefault("model_info", {})
         else:
@@ -87,8 +90,7 @@ class Models:
         try:
             return await self._catalog.resolve(wanted)
         except ModelNotFound:
-            name = parse_name(wanted)
-            raise ModelNotFound(f"model '{name.short if name else wanted}' not found") from None
+            raise _unknown_model(wanted) from None
 
     def _pull_new(self, name: ModelName, wanted: str) -> AsyncIterator[Mapping[str, Any]]:
         servers = [b.server for b in self._catalog.backends if b.server is not None]
@@ -105,6 +107,12 @@ class Models:
         async for step in server.pull(wanted):
             yield step
         self._catalog.forget()
+
+
+def _unknown_model(wanted: str) -> ModelNotFound:
+    """Say it as `/api/show` does: with the tag, whether the caller wrote one or not."""
+    name = parse_name(wanted)
+    return ModelNotFound(f"model '{name.short if name else wanted}' not found")
 
 
 async def _running(server: ModelServer) -> Sequence[Mapping[str, Any]]:

@@ -181,9 +181,9 @@ async def test_a_get_takes_no_longer_than_its_own_limit() -> None:
         await MockUpstream(HANG).upstream.get("/x", timeout=0.02)
 
 
-async def test_an_answer_that_is_not_streamed_may_have_its_own_first_byte_limit() -> None:
+async def test_a_call_may_have_its_own_limits() -> None:
     up = MockUpstream(Answer(Body(b"x", pause=0.05), content_type=SSE), timeouts=Timeouts(1, 0.01, 9, 9))
-    reader = await up.upstream.open("/x", {}, SSE, first_byte=5)
+    reader = await up.upstream.open("/x", {}, SSE, Timeouts(1, 5, 9, 9))
     assert await reader.read_all() == b"x"
     await reader.aclose()
 

@@ -21,7 +21,7 @@ DEEP = b"[" * 40_000 + b"]" * 40_000
 
 
 def provider_of(up: MockUpstream) -> OllamaProvider:
-    return OllamaProvider(up.upstream, list_timeout=1, total_timeout=1)
+    return OllamaProvider(up.upstream, list_timeout=1)
 
 
 def lines(*pieces: Piece) -> MockUpstream:

@@ -62,6 +62,16 @@ async def test_the_idle_limit_counts_each_wait_by_itself() -> None:
         await watchdog.wait(never)
 
 
+async def test_an_idle_limit_below_the_first_byte_limit_is_kept() -> None:
+    watchdog = watch(first_byte=1, idle=0.05)
+    watchdog.started()
+    loop = asyncio.get_running_loop()
+    started = loop.time()
+    with pytest.raises(ProviderTimeout, match="stalled"):
+        await watchdog.wait(never)
+    assert loop.time() - started < 0.5
+
+
 async def test_time_the_caller_takes_between_reads_is_not_the_upstreams() -> None:
     watchdog = watch(first_byte=0.02, idle=0.03)
     watchdog.started()
