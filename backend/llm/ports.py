@@ -36,6 +36,11 @@ class LineStream(Protocol):
 
     content_type: str
 
+    @property
+    def finished(self) -> bool:
+        """Whether the lines given last completed the answer."""
+        ...
+
     def __aiter__(self) -> "LineStream": ...
 
     async def __anext__(self) -> bytes:

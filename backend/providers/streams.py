@@ -69,6 +69,11 @@ class TappedLines:
                     self._reader.started()
                 return lines
 
+    @property
+    def finished(self) -> bool:
+        """Whether the answer is complete."""
+        return self._tap.finished
+
     def last_line(self) -> Mapping[str, Any]:
         """Return the line that completed the answer."""
         return self._tap.last_line()

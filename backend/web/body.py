@@ -19,11 +19,11 @@ class BodyLimits:
 
 async def read_request_body(request: Request, limits: BodyLimits) -> bytes:
     """Return the whole body; raise `PayloadTooLarge`, or `InvalidRequest` when it does not arrive in time."""
-    declared = request.headers.get("content-length", "0")
-    if declared.isdecimal() and int(declared) > limits.body_bytes:
-        raise _too_large(limits)
-    if request.headers.get("content-encoding", "identity").lower() != "identity":
-        raise InvalidRequest("compressed request bodies are not supported; send plain JSON")
+    for name, value in request.scope["headers"]:
+        if name == b"content-length" and value.isdigit() and int(value) > limits.body_bytes:
+            raise _too_large(limits)
+        if name == b"content-encoding" and value.lower() != b"identity":
+            raise InvalidRequest("compressed request bodies are not supported; send plain JSON")
     pieces: list[bytes] = []
     size = 0
     try:

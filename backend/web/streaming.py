@@ -112,15 +112,18 @@ class AnswerResponse(Response):
         return True
 
     async def _stream(self, send: Send) -> None:
-        answer = self._answer
+        answer, watch = self._answer, self._watch
         is_open = True
         async for data in answer:
             is_open = not answer.finished
-            await self._write(send, data, more=is_open)
+            watch.sending()
+            await send({"type": "http.response.body", "body": data, "more_body": is_open})
+            watch.sent()
         if is_open:
             await self._write(send, b"", more=False)
 
     async def _write(self, send: Send, data: bytes, *, more: bool) -> None:
+        """Write something other than a piece of the answer, where a call more does not matter."""
         self._watch.sending()
         await send({"type": "http.response.body", "body": data, "more_body": more})
         self._watch.sent()

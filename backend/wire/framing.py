@@ -39,6 +39,11 @@ class LineSplitter:
             raise self._too_long()
         return lines
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether no unfinished line is held."""
+        return not self._tail
+
     def close(self) -> list[bytes]:
         """Return the unfinished last line, if any."""
         rest = b"".join(self._tail).removesuffix(b"\r")
@@ -74,6 +79,10 @@ class EventSplitter:
 
     def feed(self, data: bytes) -> list[bytes]:
         """Return the payloads of the events that are complete now."""
+        if data[:6] == b"data: " and data[-2:] == b"\n\n" and self._is_between_events():
+            inside = data[6:-2]
+            if b"\n" not in inside and len(inside) <= self._max_event:
+                return [inside]  # one event per read is what a stream of tokens looks like
         return self._read(self._lines.feed(data))
 
     def close(self) -> list[bytes]:
@@ -82,6 +91,9 @@ class EventSplitter:
         if self._data:
             events.append(self._take())
         return events
+
+    def _is_between_events(self) -> bool:
+        return self._started and not self._data and self._lines.is_empty
 
     def _read(self, lines: list[bytes]) -> list[bytes]:
         if not self._started and lines:

@@ -153,6 +153,10 @@ class ScriptedLines:
         self._last = last if last.get("done") else {}
         return step
 
+    @property
+    def finished(self) -> bool:
+        return bool(self._last)
+
     def last_line(self) -> Mapping[str, Any]:
         return self._last
 

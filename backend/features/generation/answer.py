@@ -102,8 +102,9 @@ class VerbatimAnswer(_Primed):
             self.failed = True
             raise
         self._meter.began()
-        if last := self._stream.last_line():
+        if self._stream.finished:
             self.finished = True
+            last = self._stream.last_line()
             self._meter.usage = Usage(token_count(last.get("prompt_eval_count")), token_count(last.get("eval_count")))
         return lines
 

@@ -19,6 +19,8 @@ def choose(model: CatalogModel, without: Candidate | None = None) -> Candidate:
 
     `without` is a candidate that just failed; it is only taken again when there is no other.
     """
+    if len(model.candidates) == 1:
+        return model.candidates[0]
     others = [c for c in model.candidates if c is not without] or list(model.candidates)
     open_to_requests = [c for c in others if c.backend.breaker.admits] or others
     fewest = min(c.backend.in_flight for c in open_to_requests)

@@ -1,7 +1,6 @@
 """The pipeline of a request, top to bottom: admit, route, open upstream, prime, stream, settle."""
 
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import TypeVar
 
@@ -101,20 +100,25 @@ class GenerationService:
     ) -> Result:
         """Run `attempt` in a place of the queue, with one more try where that is safe; the place stays taken."""
         await self._admission.enter()
-        async with AsyncExitStack() as stack:
-            stack.callback(self._admission.leave)
-            candidate = choose(model)
-            try:
-                result = await attempt(candidate)
-            except ProviderError as error:
-                if not await self._budget.wait(error, candidate, model.candidates):
-                    raise _in_callers_words(error, requested) from error
-                try:
-                    result = await attempt(choose(model, without=candidate))
-                except ProviderError as second:
-                    raise _in_callers_words(second, requested) from second
-            stack.pop_all()
-        return result
+        try:
+            return await self._try_twice(model, requested, attempt)
+        except BaseException:
+            self._admission.leave()
+            raise
+
+    async def _try_twice(
+        self, model: CatalogModel, requested: str, attempt: Callable[[Candidate], Awaitable[Result]]
+    ) -> Result:
+        candidate = choose(model)
+        try:
+            return await attempt(candidate)
+        except ProviderError as error:
+            if not await self._budget.wait(error, candidate, model.candidates):
+                raise _in_callers_words(error, requested) from error
+        try:
+            return await attempt(choose(model, without=candidate))
+        except ProviderError as error:
+            raise _in_callers_words(error, requested) from error
 
 
 def _addressed(source: WireSource, requested: str, model_id: str) -> WireSource:

@@ -1,9 +1,8 @@
-"""Hands the routes their services: one dependency, because each costs CPU on every request."""
+"""Hands the routes their services."""
 
 from dataclasses import dataclass
-from typing import Annotated
 
-from fastapi import Depends, Request
+from fastapi import Request
 
 from backend.features.ollama_api.inference import Inference
 from backend.features.ollama_api.models import Models
@@ -19,9 +18,7 @@ class OllamaApi:
     limits: BodyLimits
 
 
-async def _ollama_api(request: Request) -> OllamaApi:
+def ollama_api(request: Request) -> OllamaApi:
+    """Return the services of a request; a plain call, because a dependency costs CPU on every request."""
     api: OllamaApi = request.state.container.ollama_api
     return api
-
-
-OllamaApiDep = Annotated[OllamaApi, Depends(_ollama_api)]

@@ -49,7 +49,7 @@ class Inference:
             self._check(model, body, "chat")
             if body.tools:
                 requirements.require_tools(model)
-        request = inbound.read_chat(body)
+        request = inbound.read_chat(body, keep_source=model.backend.passthrough is not None)
         if not body.messages and not _serves_itself(model):
             return self._sleep(model, body, is_chat=True)
         return await self._open(model, request, body, encoders.CHAT)

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from backend.features.auth.deps import CALLERS, EVERYBODY
-from backend.features.ollama_api.deps import OllamaApiDep
+from backend.features.ollama_api.deps import ollama_api
 from backend.web.body import read_request_body
 from backend.web.replies import json_response, text_response
 from backend.web.streaming import respond
@@ -21,51 +21,57 @@ public = APIRouter(tags=["ollama"], dependencies=[EVERYBODY])
 
 
 @router.post("/chat")
-async def chat(request: Request, api: OllamaApiDep) -> Response:
+async def chat(request: Request) -> Response:
     """Continue a conversation."""
+    api = ollama_api(request)
     return await respond(request, api.limits, api.inference.chat)
 
 
 @router.post("/generate")
-async def generate(request: Request, api: OllamaApiDep) -> Response:
+async def generate(request: Request) -> Response:
     """Continue a prompt or fill a gap."""
+    api = ollama_api(request)
     return await respond(request, api.limits, api.inference.generate)
 
 
 @router.post("/embed")
-async def embed(request: Request, api: OllamaApiDep) -> Response:
+async def embed(request: Request) -> Response:
     """Turn texts into vectors."""
+    api = ollama_api(request)
     return await respond(request, api.limits, api.inference.embed)
 
 
 @router.post("/embeddings")
-async def embeddings(request: Request, api: OllamaApiDep) -> Response:
+async def embeddings(request: Request) -> Response:
     """Turn one text into a vector, the older way."""
+    api = ollama_api(request)
     return await respond(request, api.limits, api.inference.embeddings)
 
 
 @router.api_route("/tags", methods=_READ)
-async def tags(api: OllamaApiDep) -> Response:
+async def tags(request: Request) -> Response:
     """List every model of every backend."""
-    return json_response(await api.models.tags())
+    return json_response(await ollama_api(request).models.tags())
 
 
 @router.get("/ps")
-async def running(api: OllamaApiDep) -> Response:
+async def running(request: Request) -> Response:
     """List the models that are loaded."""
-    return json_response(await api.models.running())
+    return json_response(await ollama_api(request).models.running())
 
 
 @router.post("/show")
-async def show(request: Request, api: OllamaApiDep) -> Response:
+async def show(request: Request) -> Response:
     """Describe one model."""
+    api = ollama_api(request)
     body = await read_request_body(request, api.limits)
     return json_response(await api.models.show(body, request.headers.get("user-agent", "")))
 
 
 @router.post("/pull")
-async def pull(request: Request, api: OllamaApiDep) -> Response:
+async def pull(request: Request) -> Response:
     """Make a model available."""
+    api = ollama_api(request)
     return await respond(request, api.limits, api.models.pull)
 
 

@@ -36,8 +36,11 @@ _ROLES = frozenset(get_args(Role))
 _ROLE_NAMES = {"developer": "system", "function": "tool"}
 
 
-def read_chat(body: ChatBody) -> ChatRequest:
-    """Return the conversation a chat body asks to continue."""
+def read_chat(body: ChatBody, *, keep_source: bool = True) -> ChatRequest:
+    """Return the conversation a chat body asks to continue.
+
+    `keep_source` keeps the body beside it, for a backend that speaks this format too.
+    """
     if len(body.messages) > MAX_MESSAGES:
         raise InvalidRequest(f"a conversation may hold {MAX_MESSAGES} messages at most; shorten it")
     if len(body.tools) > MAX_TOOLS:
@@ -48,7 +51,7 @@ def read_chat(body: ChatBody) -> ChatRequest:
         model=body.model,
         messages=tuple(_read_message(message) for message in body.messages),
         tools=tuple(ToolSpec(t.function.name, t.function.description, t.function.parameters) for t in body.tools),
-        source=WireSource("ollama", "/api/chat", _forwardable(body)),
+        source=WireSource("ollama", "/api/chat", _forwardable(body)) if keep_source else None,
         **_shared(body),
     )
 
