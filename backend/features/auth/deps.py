@@ -13,7 +13,7 @@ async def _require_caller(request: Request) -> Principal:
     return principal
 
 
-async def _anyone() -> None:
+async def _anyone(request: Request) -> None:  # noqa: ARG001 (a policy takes the request)
     return None
 
 

@@ -166,8 +166,6 @@ class _Settling:
     def opened(self) -> None:
         """The backend answers."""
         self._permit.succeed()
-        if (seconds := self._meter.first_token_seconds) is not None:
-            FIRST_TOKEN.labels(self._candidate.backend.name).observe(seconds)
 
     def disown(self) -> None:
         """The answer failed before it began: `failed_to_open` settles instead."""
@@ -192,6 +190,7 @@ class _Settling:
         backend, usage, seconds = self._candidate.backend.name, self._meter.settle(), self._meter.seconds
         ANSWERS.labels(backend, outcome).inc()
         ANSWER_TIME.labels(backend).observe(seconds)
+        FIRST_TOKEN.labels(backend).observe(self._meter.first_token_seconds or 0)
         TOKENS.labels(backend, "prompt").inc(usage.prompt_tokens or 0)
         TOKENS.labels(backend, "completion").inc(usage.completion_tokens or 0)
         _log.info(

@@ -9,6 +9,7 @@ from starlette.responses import Response
 from backend.features.auth.deps import CALLERS, EVERYBODY
 from backend.features.ollama_api.deps import ollama_api
 from backend.web.body import read_request_body
+from backend.web.lean_route import LeanRoute
 from backend.web.replies import json_response, text_response
 from backend.web.streaming import respond
 from backend.wire.jsontext import encode_json
@@ -16,7 +17,7 @@ from backend.wire.ollama.replies import RUNNING, STATUS, VERSION
 
 _READ = ["GET", "HEAD"]
 
-router = APIRouter(prefix="/api", tags=["ollama"], dependencies=[CALLERS])
+router = APIRouter(prefix="/api", tags=["ollama"], dependencies=[CALLERS], route_class=LeanRoute)
 public = APIRouter(tags=["ollama"], dependencies=[EVERYBODY])
 
 
@@ -76,7 +77,7 @@ async def pull(request: Request) -> Response:
 
 
 @router.get("/status")
-async def status() -> Response:
+async def status(request: Request) -> Response:  # noqa: ARG001 (a lean route takes the request)
     """Tell clients that Ollama's own cloud is off here."""
     return json_response(encode_json(STATUS))
 
