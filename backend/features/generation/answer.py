@@ -1,5 +1,6 @@
 """An open answer as bytes in the client's wire format; owns everything the answer holds."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from typing import Literal, Self
 
@@ -13,7 +14,7 @@ Outcome = Literal["ok", "error", "interrupted"]
 Settle = Callable[[Outcome], Awaitable[None]]
 
 
-class _Primed:
+class _Primed(ABC):
     """What both kinds of answer share: the bytes read ahead, and settling once."""
 
     def __init__(self, settle: Settle, *, is_streamed: bool) -> None:
@@ -26,9 +27,9 @@ class _Primed:
     def __aiter__(self) -> Self:
         return self
 
+    @abstractmethod
     async def __anext__(self) -> bytes:
         """Return the next bytes for the client."""
-        raise NotImplementedError
 
     async def prime(self) -> None:
         """Read ahead until the first bytes for the client are there."""
