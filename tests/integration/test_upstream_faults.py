@@ -89,7 +89,7 @@ class TestOutOfReach:
 
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return Authority.create(tmp_path_factory.mktemp("authority"))
+    return Authority(tmp_path_factory.mktemp("authority"))
 
 
 class TestEncryption:
@@ -101,7 +101,7 @@ class TestEncryption:
     async def test_a_valid_certificate_of_a_trusted_authority_is_accepted(
         self, authority: Authority, start_gateway: StartGateway
     ) -> None:
-        with FaultUpstream(tls=authority.issue("good", "127.0.0.1")) as upstream:
+        with FaultUpstream(tls=authority.issue("127.0.0.1")) as upstream:
             gateway = start_gateway(self._env(upstream, authority.certificate))
             await Rig(gateway, upstream).assert_healthy()
 
@@ -110,10 +110,10 @@ class TestEncryption:
         self, authority: Authority, start_gateway: StartGateway, defect: str
     ) -> None:
         context = {
-            "expired": lambda: authority.issue(defect, "127.0.0.1", EXPIRED),
-            "wrong-host": lambda: authority.issue(defect, "upstream.example"),
-            "self-signed": lambda: authority.issue(defect, "127.0.0.1", selfsigned=True),
-            "tls-1.0": lambda: only_tls_1_0(authority.issue(defect, "127.0.0.1")),
+            "expired": lambda: authority.issue("127.0.0.1", EXPIRED),
+            "wrong-host": lambda: authority.issue("upstream.example"),
+            "self-signed": lambda: authority.issue("127.0.0.1", trusted=False),
+            "tls-1.0": lambda: only_tls_1_0(authority.issue("127.0.0.1")),
         }[defect]()
         with FaultUpstream(tls=context) as upstream:
             gateway = start_gateway(self._env(upstream, authority.certificate))
