@@ -10,20 +10,23 @@ help: ## list these commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 $(VENV)/run.stamp: requirements.txt
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
-	printf '#!/bin/sh\nPYTHONPATH="%s" exec "%s/python" -m backend "$$@"\n' "$(CURDIR)" "$(CURDIR)/$(BIN)" > $(BIN)/passerelle
-	chmod +x $(BIN)/passerelle
-	touch $@
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Passerelle needs Python 3.11 or newer, for example: make run PYTHON=python3.12")'
+	@echo "Installing into $(VENV) (once, about 20 seconds) ..."
+	@test -x $(BIN)/pip || $(PYTHON) -m venv --clear $(VENV) || (rm -rf $(VENV); echo "On Debian and Ubuntu: apt install python3-venv"; exit 1)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
+	@printf '#!/bin/sh\nPYTHONPATH="%s" exec "%s/python" -m backend "$$@"\n' "$(CURDIR)" "$(CURDIR)/$(BIN)" > $(BIN)/passerelle
+	@chmod +x $(BIN)/passerelle
+	@touch $@
 
 $(VENV)/dev.stamp: requirements-dev.txt $(VENV)/run.stamp
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
-	touch $@
+	@echo "Installing what the tests need ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	@touch $@
 
 run: $(VENV)/run.stamp ## install what is needed and serve on 127.0.0.1:8000
-	$(BIN)/python -m backend serve
+	@$(BIN)/python -m backend serve; status=$$?; test $$status -eq 130 && exit 0 || exit $$status
 
-test: $(VENV)/dev.stamp ## install what the tests need and run them all
+test: $(VENV)/dev.stamp ## install what the tests need and run them all (about four minutes)
 	$(BIN)/python -m pytest -n 2 --cov --cov-report=term
 	$(BIN)/python -m tests.coverage_floors
 

@@ -1,6 +1,6 @@
 """The ASGI entry point: `uvicorn backend.main:create_app --factory`, or better `python -m backend serve`."""
 
-from backend.bootstrap.application import build_application
+from backend.bootstrap.application import build_application, guard_application
 from backend.core.config import Settings, load_settings
 from backend.core.logging import configure_logging
 from backend.web.access import AccessLog
@@ -10,4 +10,4 @@ def create_app(settings: Settings | None = None) -> AccessLog:
     """Return the application for these settings, or for those of the environment."""
     settings = settings or load_settings()
     configure_logging(settings.log_level, settings.log_format)
-    return AccessLog(build_application(settings))
+    return guard_application(build_application(settings), settings)

@@ -9,11 +9,14 @@ from fastapi import FastAPI
 from backend import __version__
 from backend.bootstrap.container import Container, open_container
 from backend.bootstrap.errors import install_error_handlers
+from backend.bootstrap.safety import accepted_keys
 from backend.core.config import Settings
 from backend.core.memory import settle_memory
 from backend.features.health.router import router as health
 from backend.features.ollama_api.router import public as ollama_public
 from backend.features.ollama_api.router import router as ollama
+from backend.web.access import AccessLog
+from backend.web.origins import OriginGuard
 
 ROUTERS = (ollama, ollama_public, health)
 """Every router, each with its full prefix."""
@@ -50,3 +53,10 @@ def build_application(settings: Settings) -> FastAPI:
     for router in ROUTERS:
         app.include_router(router)
     return app
+
+
+def guard_application(application: FastAPI, settings: Settings) -> AccessLog:
+    """Return the application behind what stands before every request: its log, and the check of web pages."""
+    is_open = accepted_keys(settings) is None
+    guard = OriginGuard(application, settings.cors_origins, check_host=is_open, hosts=settings.server.allowed_hosts)
+    return AccessLog(guard)

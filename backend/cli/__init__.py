@@ -5,16 +5,31 @@ from typing import Annotated
 
 import typer
 
+from backend import __version__
 from backend.cli import ask, doctor, serve
 from backend.core.errors import ConfigurationError
 
 app = typer.Typer(
     name="passerelle",
-    help="A gateway that looks like an Ollama server, in front of Mistral, vLLM, OpenAI-compatible servers and Ollama.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"passerelle {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    """A gateway that looks like an Ollama server, in front of Mistral, vLLM, OpenAI-compatible servers and Ollama."""
 
 
 @app.command("serve")
@@ -51,7 +66,7 @@ def doctor_command() -> None:
 def run() -> None:
     """Run the command; a setting that is wrong is one line, not a traceback."""
     try:
-        app()
+        app(prog_name="passerelle")
     except ConfigurationError as error:
         sys.stderr.write(f"passerelle: {error}\n")
         sys.exit(2)

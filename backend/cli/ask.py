@@ -44,13 +44,17 @@ async def _list_models(container: Container) -> None:
     rows = [("NAME", "BACKEND", "CONTEXT", "CAPABILITIES")]
     for model in await container.catalog.models():
         context = str(model.info.context_length or _CONTEXT_UNKNOWN)
-        rows.append((model.name.short, model.backend.name, context, ", ".join(list_capabilities(model.info))))
-    widths = [max(len(row[column]) for row in rows) for column in range(3)]
-    for row in rows:
-        typer.echo("  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[3]]))
-    for backend in container.catalog.backends:
-        if backend.last_error:
-            typer.echo(f"passerelle: {backend.last_error}", err=True)
+        backends = ", ".join(candidate.backend.name for candidate in model.candidates)
+        rows.append((model.name.short, backends, context, ", ".join(list_capabilities(model.info))))
+    if len(rows) > 1:
+        widths = [max(len(row[column]) for row in rows) for column in range(3)]
+        for row in rows:
+            typer.echo("  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[3]]))
+    failed = [backend for backend in container.catalog.backends if backend.last_error]
+    for backend in failed:
+        typer.echo(f"passerelle: {backend.last_error}", err=True)
+    if len(failed) == len(container.catalog.backends):
+        raise typer.Exit(1)
 
 
 async def _chat(container: Container, model: str, text: str) -> None:

@@ -32,7 +32,7 @@ def examine() -> int:
 
 async def _examine(settings: Settings) -> int:
     planned = plan_backends(settings)
-    typer.echo(f"settings  fine; data in {settings.data_dir.resolve()}")
+    typer.echo("settings  fine")
     async with open_container(settings) as container:
         typer.echo(f"access    {_describe_access(container)}")
         results = [await _check(backend, planned) for backend in container.catalog.backends]

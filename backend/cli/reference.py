@@ -10,7 +10,7 @@ from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from backend.core.config import CONFIG_FILE_VARIABLE, BackendSettings, Settings
+from backend.core.config import CONFIG_FILE_VARIABLE, BackendSettings, Settings, public_name
 
 _ROOT = Path(__file__).parents[2]
 _INTRO = """# Configuration
@@ -60,9 +60,7 @@ def list_settings() -> dict[str, list[Entry]]:
             title = (group.__doc__ or field_name).strip().split("\n", 1)[0].rstrip(".")
             sections[title] = list(_entries(f"GATEWAY_{field_name.upper()}__", group))
         else:
-            name = (
-                field.validation_alias if isinstance(field.validation_alias, str) else f"GATEWAY_{field_name.upper()}"
-            )
+            name = public_name(field_name, field)
             sections["Backends and basics"].append(Entry(name, _default(field), field.description or ""))
     sections["Fields of one further backend"] = list(_entries("GATEWAY_BACKENDS__<NAME>__", BackendSettings))
     return sections
@@ -83,7 +81,7 @@ def env_example() -> str:
     lines = [
         "# Passerelle's settings with their defaults; copy to .env and take the # away where you change something.",
         "# Generated from backend/core/config.py by `make docs`.",
-        f"# {CONFIG_FILE_VARIABLE} (environment only) names a YAML file with settings; default: gateway.yaml.",
+        f"# {CONFIG_FILE_VARIABLE} names a YAML file with settings; default: gateway.yaml.",
     ]
     for title, entries in list_settings().items():
         lines += ["", f"# --- {title} ---"]

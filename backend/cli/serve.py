@@ -1,8 +1,11 @@
 """`passerelle serve`: runs the server, one process or several."""
 
 import asyncio
+import contextlib
+import errno
 import os
-import shutil
+import socket
+import tempfile
 from types import FrameType
 from typing import Any
 
@@ -11,12 +14,12 @@ from fastapi import FastAPI
 from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from backend.bootstrap.application import build_application
+from backend.bootstrap.application import build_application, guard_application
 from backend.bootstrap.backends import check_backends
 from backend.bootstrap.safety import accepted_keys
 from backend.core.config import Settings, load_settings
+from backend.core.errors import ConfigurationError
 from backend.core.logging import configure_logging, get_logger
-from backend.web.access import AccessLog
 from backend.web.protocol import GatewayProtocol
 
 _log = get_logger(__name__)
@@ -28,8 +31,8 @@ _MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"
 class _DrainingServer(uvicorn.Server):
     """Tells the application at once that the process should stop; uvicorn itself waits for the last connection."""
 
-    def __init__(self, application: FastAPI, **options: Any) -> None:
-        super().__init__(uvicorn.Config(AccessLog(application), **options))
+    def __init__(self, application: FastAPI, settings: Settings, **options: Any) -> None:
+        super().__init__(uvicorn.Config(guard_application(application, settings), **options))
         self._application = application
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -46,19 +49,40 @@ def serve(host: str | None, port: int | None, workers: int | None) -> None:
     configure_logging(settings.log_level, settings.log_format)
     accepted_keys(settings)
     check_backends(settings)  # both refuse before anything is started
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
     server = settings.server
-    if server.workers > 1:
-        _share_metrics(settings)
-    _start_metrics(settings)
-    options = _options(settings)
-    _log.info("serving", url=f"http://{server.host}:{server.port}", workers=server.workers)
-    if server.workers == 1:
-        _DrainingServer(build_application(settings), **options).run()
-        return
-    os.environ["GATEWAY_SERVER__HOST"] = server.host
-    os.environ["GATEWAY_SERVER__PORT"] = str(server.port)
-    uvicorn.run("backend.main:create_app", factory=True, workers=server.workers, **options)
+    with contextlib.ExitStack() as stack:
+        listener = _listen(server.host, server.port)
+        if server.workers > 1:
+            # Each process opens the address itself; ours only showed that it is free.
+            listener.close()
+            os.environ[_MULTIPROCESS] = stack.enter_context(tempfile.TemporaryDirectory(prefix="passerelle-metrics-"))
+        _start_metrics(settings)
+        if server.workers == 1:
+            _DrainingServer(build_application(settings), settings, **_options(settings)).run(sockets=[listener])
+            return
+        os.environ["GATEWAY_SERVER__HOST"] = server.host
+        os.environ["GATEWAY_SERVER__PORT"] = str(server.port)
+        uvicorn.run("backend.main:create_app", factory=True, workers=server.workers, **_options(settings))
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """Return a socket bound to the address; raise `ConfigurationError` that says why it cannot be."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except socket.gaierror:
+        raise ConfigurationError(f"{host} is not an address of this machine; bind 127.0.0.1 or 0.0.0.0") from None
+    listener = socket.socket(family, kind, protocol)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind(address)
+    except OSError as error:
+        listener.close()
+        if error.errno == errno.EADDRINUSE:
+            raise ConfigurationError(
+                f"{host}:{port} is in use; stop what listens there, or use another --port"
+            ) from None
+        raise ConfigurationError(f"{host}:{port} cannot be bound: {(error.strerror or 'error').lower()}") from None
+    return listener
 
 
 def _with_arguments(settings: Settings, host: str | None, port: int | None, workers: int | None) -> Settings:
@@ -86,14 +110,6 @@ def _options(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _share_metrics(settings: Settings) -> None:
-    """Let all processes write their metrics where the first one collects them."""
-    folder = settings.data_dir / "metrics"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    os.environ[_MULTIPROCESS] = str(folder)
-
-
 def _start_metrics(settings: Settings) -> None:
     """Serve metrics on their own listener; a port that is taken is not worth refusing to start."""
     if not settings.metrics.port:
@@ -106,4 +122,6 @@ def _start_metrics(settings: Settings) -> None:
         else:
             start_http_server(settings.metrics.port, settings.metrics.host)
     except OSError as error:
-        _log.warning("metrics_not_served", port=settings.metrics.port, reason=str(error))
+        _log.warning(
+            "metrics_not_served", port=settings.metrics.port, hint="set GATEWAY_METRICS__PORT", reason=str(error)
+        )

@@ -6,6 +6,7 @@ read once and passed down by group; nothing imports them as a global. `docs/conf
 generated from here by `make docs`.
 """
 
+import difflib
 import os
 import re
 from collections.abc import Mapping
@@ -14,8 +15,17 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from dotenv import dotenv_values
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+)
+from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
@@ -25,7 +35,7 @@ from pydantic_settings import (
     SettingsError,
 )
 
-from backend.core.config_file import read_config_file
+from backend.core.config_file import read_config_file, read_env_file
 from backend.core.errors import ConfigurationError
 
 CONFIG_FILE_VARIABLE = "GATEWAY_CONFIG"
@@ -40,9 +50,13 @@ def _split(value: Any) -> Any:
     return value
 
 
+def _upper(value: Any) -> Any:
+    return value.upper() if isinstance(value, str) else value
+
+
 def _check_url(url: str) -> str:
     if not _URL.fullmatch(url) or not _has_valid_port(url):
-        raise ValueError("must be an http:// or https:// address without user name, query or fragment")
+        raise ValueError("must be an address such as http://127.0.0.1:9001, without user name, query or fragment")
     return url.rstrip("/").removesuffix("/v1")
 
 
@@ -78,6 +92,10 @@ class ServerSettings(Group):
         False,
         description="State that only trusted hosts reach this bind (a container whose port is published on loopback), "
         "so that GATEWAY_AUTH=open is allowed on it.",
+    )
+    allowed_hosts: Words = Field(
+        (),
+        description="Host names clients may use for this gateway while it asks for no key, besides local ones.",
     )
     shutdown_seconds: float = Field(30, ge=0, description="Time running answers get to finish when stopping.")
 
@@ -185,10 +203,14 @@ class Settings(BaseSettings):
         "https://api.mistral.ai", validation_alias="MISTRAL_BASE_URL", description="Address of Mistral's API."
     )
     ollama_base_urls: BaseUrls = Field(
-        (), validation_alias="OLLAMA_BASE_URLS", description="Addresses of Ollama machines, comma separated."
+        (),
+        validation_alias=AliasChoices("OLLAMA_BASE_URLS", "OLLAMA_BASE_URL"),
+        description="Addresses of Ollama machines, comma separated.",
     )
     vllm_base_urls: BaseUrls = Field(
-        (), validation_alias="VLLM_BASE_URLS", description="Addresses of vLLM servers, comma separated."
+        (),
+        validation_alias=AliasChoices("VLLM_BASE_URLS", "VLLM_BASE_URL"),
+        description="Addresses of vLLM servers, comma separated.",
     )
     vllm_api_key: SecretStr | None = Field(
         None, validation_alias="VLLM_API_KEY", description="Key of the vLLM servers."
@@ -199,7 +221,12 @@ class Settings(BaseSettings):
         description="Address of another OpenAI-compatible server (api.openai.com when only the key is set).",
     )
     openai_api_key: SecretStr | None = Field(None, validation_alias="OPENAI_API_KEY", description="Key of that server.")
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+    cors_origins: Words = Field(
+        (),
+        validation_alias="CORS_ORIGINS",
+        description="Web pages that may call, besides local ones, as https://host, comma separated; * for all.",
+    )
+    log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(_upper)] = Field(
         "INFO", validation_alias="LOG_LEVEL", description="How much is logged."
     )
     log_format: Literal["auto", "text", "json"] = Field(
@@ -244,7 +271,7 @@ _file_values: ContextVar[dict[str, Any] | None] = ContextVar("values of gateway.
 
 def load_settings(env_file: str | None = ".env", **overrides: Any) -> Settings:
     """Read and check all settings; raise `ConfigurationError` with one line that says what is wrong."""
-    environment = ({} if env_file is None else dotenv_values(env_file)) | os.environ
+    environment = ({} if env_file is None else read_env_file(Path(env_file))) | os.environ
     _refuse_unknown_names(environment)
     token = _file_values.set(_read_file(environment.get(CONFIG_FILE_VARIABLE)))
     try:
@@ -259,7 +286,7 @@ def load_settings(env_file: str | None = ".env", **overrides: Any) -> Settings:
 
 def _read_file(named: str | None) -> dict[str, Any]:
     path = Path(named or _DEFAULT_CONFIG_FILE)
-    if path.is_file():
+    if path.exists():
         return read_config_file(path, Settings.model_fields)
     if named:
         raise ConfigurationError(f"{CONFIG_FILE_VARIABLE} names a file that does not exist: {named}")
@@ -270,13 +297,40 @@ def _refuse_unknown_names(names: Mapping[str, str | None]) -> None:
     known = {_PREFIX + name.upper() for name in Settings.model_fields} | {CONFIG_FILE_VARIABLE}
     for name in sorted(names):
         if name.upper().startswith(_PREFIX) and name.upper().split("__")[0] not in known:
-            raise ConfigurationError(f"{name} is not a setting; see docs/configuration.md for the names")
+            raise ConfigurationError(f"{name} is not a setting{_suggest(name.upper(), all_names())}")
+
+
+def all_names() -> list[str]:
+    """Return the environment name of every setting."""
+    names = [CONFIG_FILE_VARIABLE]
+    for name, field in Settings.model_fields.items():
+        group = field.annotation
+        if isinstance(group, type) and issubclass(group, BaseModel):
+            names += [f"{_PREFIX}{name.upper()}__{inner.upper()}" for inner in group.model_fields]
+        else:
+            names.append(public_name(name, field))
+    return names
+
+
+def public_name(name: str, field: FieldInfo) -> str:
+    """Return the environment name of a setting outside the groups."""
+    alias = field.validation_alias
+    if isinstance(alias, AliasChoices):
+        return str(alias.choices[0])
+    return alias if isinstance(alias, str) else f"{_PREFIX}{name.upper()}"
+
+
+def _suggest(name: str, names: list[str]) -> str:
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.7)
+    return f"; did you mean {close[0]}?" if close else "; see docs/configuration.md for the names"
 
 
 def _explain(error: ValidationError) -> str:
     first = error.errors(include_url=False, include_input=False)[0]
     path = [str(part) for part in first["loc"]]
     name = path[0] if path and path[0].isupper() else _PREFIX + "__".join(part.upper() for part in path)
+    if first["type"] == "extra_forbidden":
+        return f"{name}: is not a setting{_suggest(name, all_names())}"
     return f"{name}: {first['msg'].removeprefix('Value error, ')}"
 
 

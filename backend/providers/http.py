@@ -22,6 +22,7 @@ from httpx_aiohttp import AiohttpTransport
 from httpx_aiohttp.transport import AiohttpResponseStream
 
 from backend.llm.errors import (
+    ModelNotFound,
     ProviderDisconnected,
     ProviderError,
     ProviderProtocolError,
@@ -234,7 +235,12 @@ class Upstream:
     async def get(self, path: str, *, timeout: float) -> bytes:  # noqa: ASYNC109 (the watchdog bounds it)
         """Return the whole reply to a GET, within `timeout` seconds."""
         limits = Timeouts(min(self.timeouts.connect, timeout), timeout, timeout, timeout)
-        return await self._fetch("GET", path, None, limits)
+        try:
+            return await self._fetch("GET", path, None, limits)
+        except ModelNotFound:
+            raise ProviderProtocolError(
+                f"backend {self.name!r} has nothing at {path} (404 Not Found); check its base URL"
+            ) from None
 
     async def _fetch(self, method: str, path: str, body: bytes | None, timeouts: Timeouts) -> bytes:
         reader = await self._send(method, path, "application/json", body, timeouts, _REPLY_BYTES)
@@ -307,7 +313,11 @@ def _network_error(backend: str, error: BaseException, *, connected: bool) -> Pr
 
 
 def _unreachable(backend: str, cause: BaseException) -> ProviderUnreachable:
-    if isinstance(cause, (aiohttp.ClientConnectorCertificateError, aiohttp.ClientConnectorSSLError)):
+    if isinstance(cause, aiohttp.ClientConnectorSSLError) and not isinstance(
+        cause, aiohttp.ClientConnectorCertificateError
+    ):
+        return ProviderUnreachable(f"backend {backend!r} does not speak TLS there; use http:// or the right port")
+    if isinstance(cause, aiohttp.ClientConnectorCertificateError):
         return ProviderUnreachable(f"backend {backend!r} shows a certificate that is not trusted; check its address")
     if isinstance(cause, aiohttp.ClientConnectorDNSError):
         return ProviderUnreachable(f"backend {backend!r} has an address that cannot be found; check its base URL")

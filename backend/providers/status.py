@@ -86,7 +86,9 @@ def _denial(backend: str, status: int, error: ErrorBody, key_name: str) -> Provi
     is_guardrail = "guardrail" in error.message.lower()
     if status == HTTPStatus.FORBIDDEN and (error.code in _DENIED_CODES or is_guardrail):
         return ProviderDenied(f"backend {backend!r} does not allow this: {error.message}")
-    return ProviderAuthFailed(f"backend {backend!r} refused the gateway's credential; its operator checks {key_name}")
+    return ProviderAuthFailed(
+        f"backend {backend!r} refused the gateway's key; the gateway's operator checks {key_name}"
+    )
 
 
 def _rejection(backend: str, status: int, error: ErrorBody) -> ProviderRejected:

@@ -3,6 +3,7 @@
 Pure ASGI: streamed chunks pass through `send` without a coroutine of our own around them.
 """
 
+import asyncio
 import random
 import re
 import time
@@ -44,6 +45,9 @@ class AccessLog:
             await self.app(scope, receive, exchange.send)
         except Exception:  # noqa: BLE001 (the client was told by the error handler; it is logged here, once)
             _log.exception("request_failed_unexpectedly")
+        except asyncio.CancelledError:
+            # The server is stopping and has waited long enough; it would log a traceback for what is its own doing.
+            _log.warning("request_cut_at_shutdown")
         finally:
             exchange.log()
             structlog.contextvars.clear_contextvars()

@@ -124,7 +124,10 @@ class CatalogService:
 
     async def _read_list(self, backend: Backend) -> None:
         try:
-            self._lists[backend.name] = await backend.lister.list_models()
+            models = await backend.lister.list_models()
+            if backend.name not in self._lists or backend.last_error:
+                _log.info("backend_ready", backend=backend.name, kind=backend.kind, models=len(models))
+            self._lists[backend.name] = models
             backend.last_error = ""
         except ProviderError as error:
             if error.message != backend.last_error:
