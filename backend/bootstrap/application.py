@@ -32,9 +32,8 @@ def build_application(settings: Settings) -> FastAPI:
     """Return the application; its container opens with the server and closes with it."""
 
     @contextlib.asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[State]:
+    async def lifespan(_app: FastAPI) -> AsyncIterator[State]:
         async with open_container(settings) as container:
-            app.state.draining = container.draining
             container.catalog.start()
             settle_memory()
             yield {"container": container}

@@ -1,6 +1,5 @@
 """Builds everything that lives as long as the process, and closes it in reverse order."""
 
-import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -29,8 +28,6 @@ class Container:
     catalog: CatalogService
     generation: GenerationService
     ollama_api: OllamaApi
-    draining: asyncio.Event
-    """Set when the process was asked to stop."""
 
 
 @contextlib.asynccontextmanager
@@ -61,5 +58,4 @@ async def open_container(settings: Settings) -> AsyncIterator[Container]:
                 Models(catalog, recent, forward_pull=settings.ollama.pull, pull_hosts=settings.ollama.pull_hosts),
                 BodyLimits(limits.body_bytes, settings.timeouts.body_seconds, settings.timeouts.write_stall_seconds),
             ),
-            draining=asyncio.Event(),
         )

@@ -1,6 +1,7 @@
-"""Exceptions -> responses, in the shape of the wire the caller speaks."""
+"""Exceptions -> responses, in the shape Ollama gives them; formats to come bring their own."""
 
 import math
+from urllib.parse import quote
 
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
@@ -48,5 +49,7 @@ def _redirect_slash(app: FastAPI, request: Request) -> Response | None:
     scope = {**request.scope, "path": path.rstrip("/")}
     if all(route.matches(scope)[0] is Match.NONE for route in app.router.routes):
         return None
-    status = 301 if request.method in {"GET", "HEAD"} else 307
-    return Response(status_code=status, headers={"location": path.rstrip("/")})
+    status = 301 if request.method == "GET" else 307
+    query = request.scope["query_string"].decode("latin-1")
+    location = quote(path.rstrip("/"), safe="/:") + (f"?{query}" if query else "")
+    return Response(status_code=status, headers={"location": location})

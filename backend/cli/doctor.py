@@ -11,7 +11,13 @@ from backend.bootstrap.container import Container, open_container
 from backend.core.config import BackendSettings, Settings, load_settings
 from backend.core.logging import configure_logging
 from backend.features.catalog.backends import Backend
-from backend.llm.errors import ProviderAuthFailed, ProviderError, ProviderTimeout, ProviderUnreachable
+from backend.llm.errors import (
+    ProviderAuthFailed,
+    ProviderError,
+    ProviderProtocolError,
+    ProviderTimeout,
+    ProviderUnreachable,
+)
 
 _ADVICE: tuple[tuple[type[ProviderError], str], ...] = (
     (ProviderAuthFailed, "the server is there but refuses the key: set the right one and start again"),
@@ -19,6 +25,7 @@ _ADVICE: tuple[tuple[type[ProviderError], str], ...] = (
         ProviderUnreachable,
         "start the server, or correct its base URL; from a container, 127.0.0.1 is the container",
     ),
+    (ProviderProtocolError, "correct its base URL: the address before /v1 or /api"),
     (ProviderTimeout, "the server takes connections but does not answer: look at its own log"),
 )
 

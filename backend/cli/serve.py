@@ -1,16 +1,13 @@
 """`passerelle serve`: runs the server, one process or several."""
 
-import asyncio
 import contextlib
 import errno
 import os
 import socket
 import tempfile
-from types import FrameType
 from typing import Any
 
 import uvicorn
-from fastapi import FastAPI
 from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.multiprocess import MultiProcessCollector
 
@@ -28,21 +25,6 @@ _BACKLOG = 2048
 _MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"
 
 
-class _DrainingServer(uvicorn.Server):
-    """Tells the application at once that the process should stop; uvicorn itself waits for the last connection."""
-
-    def __init__(self, application: FastAPI, settings: Settings, **options: Any) -> None:
-        super().__init__(uvicorn.Config(guard_application(application, settings), **options))
-        self._application = application
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """See `uvicorn.Server.handle_exit`."""
-        draining: asyncio.Event | None = getattr(self._application.state, "draining", None)
-        if draining is not None:
-            draining.set()
-        super().handle_exit(sig, frame)
-
-
 def serve(host: str | None, port: int | None, workers: int | None) -> None:
     """Serve with the settings of the environment and these in their place."""
     settings = _with_arguments(load_settings(), host, port, workers)
@@ -58,7 +40,8 @@ def serve(host: str | None, port: int | None, workers: int | None) -> None:
             os.environ[_MULTIPROCESS] = stack.enter_context(tempfile.TemporaryDirectory(prefix="passerelle-metrics-"))
         _start_metrics(settings)
         if server.workers == 1:
-            _DrainingServer(build_application(settings), settings, **_options(settings)).run(sockets=[listener])
+            application = guard_application(build_application(settings), settings)
+            uvicorn.Server(uvicorn.Config(application, **_options(settings))).run(sockets=[listener])
             return
         os.environ["GATEWAY_SERVER__HOST"] = server.host
         os.environ["GATEWAY_SERVER__PORT"] = str(server.port)

@@ -71,7 +71,19 @@ BaseUrl = Annotated[str, AfterValidator(_check_url)]
 """An upstream's address; a trailing `/v1` is taken off, since paths are added with it."""
 
 BaseUrls = Annotated[tuple[BaseUrl, ...], NoDecode, BeforeValidator(_split)]
-Secrets = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_split)]
+
+
+def _check_secret(secret: SecretStr) -> SecretStr:
+    value = secret.get_secret_value().strip()
+    if not value.isprintable() or not value.isascii():
+        raise ValueError("holds characters that cannot be in a key")
+    return SecretStr(value)
+
+
+Secret = Annotated[SecretStr, AfterValidator(_check_secret)]
+"""A key, without the line end that files of secrets often have."""
+
+Secrets = Annotated[tuple[Secret, ...], NoDecode, BeforeValidator(_split)]
 Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 BackendKind = Literal["mistral", "ollama", "vllm", "llamacpp", "lmstudio", "openai", "generic"]
 
@@ -175,7 +187,7 @@ class BackendSettings(Group):
 
     kind: BackendKind = Field(description="What the server speaks.")
     base_url: BaseUrl = Field(description="Its address, without /v1.")
-    api_key: SecretStr | None = Field(None, description="Its key.")
+    api_key: Secret | None = Field(None, description="Its key.")
     capabilities: Words | None = Field(None, description="What its models can do, when their names do not tell.")
     context_length: int | None = Field(None, gt=0, description="Tokens of context, when the server does not tell.")
 
@@ -194,7 +206,7 @@ class Settings(BaseSettings):
         hide_input_in_errors=True,
     )
 
-    mistral_api_key: SecretStr | None = Field(
+    mistral_api_key: Secret | None = Field(
         None,
         validation_alias="MISTRAL_API_KEY",
         description="Key of Mistral's API; setting it adds the backend.",
@@ -212,15 +224,13 @@ class Settings(BaseSettings):
         validation_alias=AliasChoices("VLLM_BASE_URLS", "VLLM_BASE_URL"),
         description="Addresses of vLLM servers, comma separated.",
     )
-    vllm_api_key: SecretStr | None = Field(
-        None, validation_alias="VLLM_API_KEY", description="Key of the vLLM servers."
-    )
+    vllm_api_key: Secret | None = Field(None, validation_alias="VLLM_API_KEY", description="Key of the vLLM servers.")
     openai_base_url: BaseUrl | None = Field(
         None,
         validation_alias="OPENAI_BASE_URL",
         description="Address of another OpenAI-compatible server (api.openai.com when only the key is set).",
     )
-    openai_api_key: SecretStr | None = Field(None, validation_alias="OPENAI_API_KEY", description="Key of that server.")
+    openai_api_key: Secret | None = Field(None, validation_alias="OPENAI_API_KEY", description="Key of that server.")
     cors_origins: Words = Field(
         (),
         validation_alias="CORS_ORIGINS",

@@ -10,7 +10,7 @@ ProviderError 502
  |- ProviderDisconnected 502 (after sending)    PullFailed 500 (a download)
  '- ProviderProtocolError 502 (unreadable answer, stream ended early)
 
-Classified by status first, then by the body's code; never by wording, with one exception (`ContextTooLong`).
+Classified by status first, then by the body's code; by wording only for `ContextTooLong` and guardrails.
 `retriable` says that the upstream did no work, so that trying once more costs nothing.
 """
 

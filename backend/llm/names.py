@@ -75,14 +75,14 @@ def parse_name(text: str) -> ModelName | None:
     return name if fits else None
 
 
-def listable_name(model_id: str) -> ModelName:
-    """Return the name under which an upstream's model is listed.
+def listable_name(model_id: str, *, is_native: bool = False) -> ModelName:
+    """Return the name under which an upstream's model is listed; `is_native` for an Ollama machine, whose names are so.
 
     Ids that fit the grammar keep their spelling; others get `-` for what does not fit. Tags that would make stock
     clients start a cloud sign-in are moved into the model part.
     """
     name = parse_name(model_id)
-    if name is None or name.host != DEFAULT_HOST:
+    if name is None or (name.host != DEFAULT_HOST and not is_native):
         *spaces, last = model_id.split("/")
         model = _UNFIT.sub("-", last).strip("-.")[:80] or "model"
         namespace = _UNFIT.sub("-", spaces[-1]).replace(".", "-").strip("-")[:80] if spaces else ""

@@ -128,10 +128,12 @@ def _pair(assistant: Message, results: Sequence[Message], index: int, mint: Mint
 
 def _mint_ids(calls: Sequence[ToolCall], index: int, mint: MintId) -> tuple[ToolCall, ...]:
     minted: list[ToolCall] = []
+    taken: set[str] = set()
     for i, call in enumerate(calls):
         call_id = mint(call.call_id, index, i)
-        if any(call_id == other.call_id for other in minted):
+        if call_id in taken:
             call_id = mint("", index, i)
+        taken.add(call_id)
         minted.append(replace(call, call_id=call_id))
     return tuple(minted)
 

@@ -139,10 +139,13 @@ class BodyReader:
     `read` returns b"" at the end and raises `ProviderError` for everything that goes wrong.
     """
 
-    __slots__ = ("_backend", "_left", "_read", "_response", "_watchdog", "at_end", "content_type")
+    __slots__ = ("_backend", "_left", "_mask", "_read", "_response", "_watchdog", "at_end", "content_type")
 
-    def __init__(self, backend: str, response: httpx.Response, watchdog: Watchdog, limit: int) -> None:
+    def __init__(
+        self, backend: str, response: httpx.Response, watchdog: Watchdog, limit: int, mask: Callable[[bytes], bytes]
+    ) -> None:
         self._backend = backend
+        self._mask = mask
         self._response = response
         self._watchdog = watchdog
         self._left = limit
@@ -173,6 +176,12 @@ class BodyReader:
         if self._left < 0:
             raise ProviderProtocolError(f"backend {self._backend!r} sent an answer that is too large; ask for less")
         return data
+
+    def cleaned(self, error: ProviderError) -> ProviderError:
+        """Return an error made of what the upstream said, with our own key taken out of it."""
+        error.message = self._mask(error.message.encode("utf-8", "replace")).decode()
+        error.args = (error.message,)
+        return error
 
     async def read_all(self) -> bytes:
         """Return the rest of the body."""
@@ -261,7 +270,7 @@ class Upstream:
         except BaseException:
             watchdog.close()
             raise
-        reader = BodyReader(self.name, response, watchdog, limit)
+        reader = BodyReader(self.name, response, watchdog, limit, self._endpoint.mask)
         try:
             await self._check(response, reader)
         except BaseException:

@@ -11,11 +11,11 @@ from backend.llm.errors import ProviderProtocolError, PullFailed
 from backend.llm.events import token_count
 from backend.llm.ports import EventStream, LineStream
 from backend.llm.types import ChatRequest, CompletionRequest, Embeddings, EmbedRequest, WireSource
-from backend.providers.http import Upstream
+from backend.providers.http import BodyReader, Upstream
 from backend.providers.streams import DecodedStream, TappedLines
 from backend.wire.framing import LineSplitter
 from backend.wire.jsontext import UNREADABLE
-from backend.wire.ollama.replies import without_nulls
+from backend.wire.nulls import without_nulls
 from backend.wire.ollama.upstream import (
     EmbedReply,
     LineDecoder,
@@ -108,20 +108,20 @@ class OllamaProvider:
         try:
             while data := await reader.read():
                 for line in filter(None, lines.feed(data)):
-                    last = self._step(line)
+                    last = self._step(line, reader)
                     yield last
             for line in lines.close():
-                last = self._step(line)
+                last = self._step(line, reader)
                 yield last
         finally:
             await reader.aclose()
         if last.get("status") != "success":
             raise PullFailed(f"backend {self._upstream.name!r} ended the download early; try again")
 
-    def _step(self, line: bytes) -> Mapping[str, Any]:
+    def _step(self, line: bytes, reader: BodyReader) -> Mapping[str, Any]:
         progress = self._object(line)
         if isinstance(progress.get("error"), str):
-            raise PullFailed(clean(progress["error"]))
+            raise reader.cleaned(PullFailed(clean(progress["error"])))
         return progress
 
     async def _embed(self, path: str, body: Mapping[str, Any]) -> EmbedReply:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
+from backend.llm.errors import ProviderError
 from backend.llm.events import ChatEvent
 from backend.providers.http import BodyReader
 from backend.wire.decoder import Decoder
@@ -25,15 +26,18 @@ class DecodedStream:
         decoder = self._decoder
         while True:
             if decoder.failure is not None:
-                raise decoder.failure
+                raise self._reader.cleaned(decoder.failure)
             if decoder.finished:
                 raise StopAsyncIteration
             data = await self._reader.read()
-            events = decoder.feed(data) if data else decoder.close()
+            try:
+                events = decoder.feed(data) if data else decoder.close()
+            except ProviderError as error:
+                raise self._reader.cleaned(error) from error
+            if decoder.begun and not self._has_started:
+                self._has_started = True
+                self._reader.started()
             if events:
-                if not self._has_started:
-                    self._has_started = True
-                    self._reader.started()
                 return events
 
     async def aclose(self) -> None:
@@ -58,7 +62,7 @@ class TappedLines:
         tap = self._tap
         while True:
             if tap.failure is not None:
-                raise tap.failure
+                raise self._reader.cleaned(tap.failure)
             if tap.finished:
                 raise StopAsyncIteration
             data = await self._reader.read()

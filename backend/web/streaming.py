@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from backend.core.errors import ClientGone, GatewayError
+from backend.core.errors import ClientGone, GatewayError, Overloaded
 from backend.core.logging import get_logger
 from backend.llm.ports import Answer
 from backend.web.body import BodyLimits, read_request_body
@@ -52,6 +52,10 @@ async def respond(
             answer = await open_answer(body)
             if not isinstance(answer, bytes) and not answer.is_streamed:
                 answer = await _collect(answer)
+    except asyncio.CancelledError:
+        # Not the client (the guard would have said so): the server is stopping and has waited long enough.
+        watch.stop()
+        raise Overloaded("the gateway is shutting down; try again") from None
     except BaseException:
         watch.stop()
         raise

@@ -19,6 +19,8 @@ class Decoder(ABC):
         self.backend = backend
         self.finished = False
         """Whether the answer is complete; what follows is passed over."""
+        self.begun = False
+        """Whether the upstream has said anything in this format, even if no event has come of it yet."""
         self.failure: ProviderError | None = None
         self._split = split
 
@@ -55,6 +57,7 @@ class Decoder(ABC):
             for payload in payloads:
                 if not self.finished:
                     self.read(payload, events)
+                    self.begun = True
         except ProviderError as error:
             if not events:
                 raise

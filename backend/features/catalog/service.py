@@ -62,7 +62,7 @@ class CatalogService:
         self._clock = clock
         self._lists: dict[str, Sequence[ModelInfo]] = {}
         self._models: dict[str, CatalogModel] = {}
-        self._failures: list[ProviderError] = []
+        self._failures: dict[str, ProviderError] = {}
         self._read_at = float("-inf")
         self._reading: asyncio.Task[None] | None = None
 
@@ -76,7 +76,7 @@ class CatalogService:
         """Return the model a client names, `latest` and case aside.
 
         Raises `InvalidRequest` for a name that cannot be one, `ModelNotFound` when no backend has it, and the
-        backend's own error when not one list could ever be read.
+        backend's own error when the list of one could never be read.
         """
         parsed = parse_name(name)
         if parsed is None:
@@ -88,9 +88,7 @@ class CatalogService:
         elif self._age() > self._ttl:
             self.start()  # known: serve it now, the list is read beside
         if model is None:
-            raise (
-                self._failures[0] if self._failures and not self._lists else ModelNotFound(f"model '{name}' not found")
-            )
+            raise self._unread() or ModelNotFound(f"model '{name}' not found")
         return model
 
     def forget(self) -> None:
@@ -107,6 +105,11 @@ class CatalogService:
             self._reading.cancel()
             await asyncio.gather(self._reading, return_exceptions=True)
 
+    def _unread(self) -> ProviderError | None:
+        """Return why the list of a backend could never be read: whether it has the model nobody knows."""
+        failures = [error for name, error in self._failures.items() if name not in self._lists]
+        return failures[0].with_traceback(None) if failures else None
+
     def _age(self) -> float:
         return self._clock() - self._read_at
 
@@ -117,7 +120,6 @@ class CatalogService:
         return self._reading
 
     async def _read_lists(self) -> None:
-        self._failures = []
         await asyncio.gather(*(self._read_list(backend) for backend in self.backends))
         self._models = self._merge()
         self._read_at = self._clock()
@@ -128,18 +130,23 @@ class CatalogService:
             if backend.name not in self._lists or backend.last_error:
                 _log.info("backend_ready", backend=backend.name, kind=backend.kind, models=len(models))
             self._lists[backend.name] = models
+            self._failures.pop(backend.name, None)
             backend.last_error = ""
         except ProviderError as error:
             if error.message != backend.last_error:
                 _log.warning("model_list_unreadable", backend=backend.name, reason=error.message)
             backend.last_error = error.message
-            self._failures.append(error)
+            self._failures[backend.name] = error
+        except Exception:  # noqa: BLE001 (one backend's surprise must not hide the others)
+            _log.exception("model_list_failed_unexpectedly", backend=backend.name)
+            backend.last_error = f"backend {backend.name!r} sent a model list that cannot be read"
+            self._failures[backend.name] = ProviderError(backend.last_error)
 
     def _merge(self) -> dict[str, CatalogModel]:
         merged: dict[str, CatalogModel] = {}
         for backend in self.backends:
             for info in self._lists.get(backend.name, ()):
-                name = listable_name(info.model_id)
+                name = listable_name(info.model_id, is_native=backend.server is not None)
                 known = merged.get(name.key)
                 candidate = Candidate(backend, info)
                 if known is None:

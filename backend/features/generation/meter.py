@@ -52,6 +52,7 @@ class Meter:
         last = events[-1]
         if type(last) is not Finished:
             return events
+        self._pieces -= 1
         finished = self._complete(last)
         self.usage = finished.usage
         return [*events[:-1], finished]

@@ -23,7 +23,7 @@ from backend.features.generation.meter import Meter
 from backend.features.generation.routing import RetryBudget, choose
 from backend.llm.errors import ModelNotFound, ProviderAuthFailed, ProviderError, UnsupportedFeature
 from backend.llm.names import parse_name
-from backend.llm.ports import Answer, Encoder, EventStream
+from backend.llm.ports import Answer, Encoder, EventStream, LineStream
 from backend.llm.types import ChatRequest, CompletionRequest, Embeddings, EmbedRequest, WireSource
 
 _log = get_logger(__name__)
@@ -60,7 +60,9 @@ class GenerationService:
                 if request.source is not None and passthrough is not None:
                     source = _addressed(request.source, request.model, candidate.info.model_id)
                     lines = await passthrough.open_lines(source)
-                    return await _prime(VerbatimAnswer(lines, meter, settle.finish, is_streamed=request.stream), settle)
+                    return await _prime(
+                        VerbatimAnswer(lines, meter, settle.finish, is_streamed=_is_lines(lines)), settle
+                    )
                 events = await _open_stream(candidate.backend, replace(request, model=candidate.info.model_id))
                 return await _prime(
                     EncodedAnswer(events, encoder, meter, settle.finish, is_streamed=request.stream), settle
@@ -119,6 +121,11 @@ class GenerationService:
             return await attempt(choose(model, without=candidate))
         except ProviderError as error:
             raise _in_callers_words(error, requested) from error
+
+
+def _is_lines(stream: LineStream) -> bool:
+    """Whether the upstream streams: a request that only loads a model is answered by one object all the same."""
+    return stream.content_type.startswith("application/x-ndjson")
 
 
 def _addressed(source: WireSource, requested: str, model_id: str) -> WireSource:

@@ -16,9 +16,6 @@ async def healthz() -> JSONResponse:
 
 @router.get("/readyz")
 async def readyz(request: Request) -> JSONResponse:
-    """Say whether new requests should be sent here: not while it shuts down, and not before a model is known."""
-    container = request.state.container
-    if container.draining.is_set():
-        return JSONResponse({"status": "draining"}, 503)
-    is_ready = bool(await container.catalog.models())
+    """Say whether requests can be served: not before a model is known."""
+    is_ready = bool(await request.state.container.catalog.models())
     return JSONResponse({"status": "ready" if is_ready else "no models"}, 200 if is_ready else 503)

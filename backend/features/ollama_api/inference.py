@@ -1,7 +1,10 @@
 """Chat, generate and embeddings as Ollama's clients ask for them, checked in Ollama's order (`ollama-wire.md` 3.4)."""
 
+import asyncio
 import math
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+
+import msgspec
 
 from backend.core.clock import Timestamps, monotonic_ns
 from backend.core.errors import InvalidRequest
@@ -9,6 +12,7 @@ from backend.features.catalog.recent import RecentModels
 from backend.features.catalog.service import CatalogModel, CatalogService
 from backend.features.generation import requirements
 from backend.features.generation.service import GenerationService
+from backend.llm.capabilities import Capability
 from backend.llm.errors import ModelNotFound
 from backend.llm.ports import Answer, Encoder
 from backend.llm.types import ChatRequest, CompletionRequest
@@ -23,8 +27,8 @@ from backend.wire.ollama.schemas import (
     read_body,
 )
 
-_DIGITS = 8
-"""Decimals of a vector's numbers: what a float32 holds, which is what Ollama sends."""
+_DIGITS = 9
+"""Decimals of a vector's numbers: finer than any use of a normalised vector can tell."""
 
 
 class Inference:
@@ -68,11 +72,11 @@ class Inference:
             if body.suffix:
                 requirements.require_insert(model)
         is_completion = body.raw or bool(body.suffix)
-        chat = inbound.read_generate(body)
-        if not body.prompt and not body.suffix and not _serves_itself(model):
+        chat = inbound.read_generate(body, keep_source=_serves_itself(model))
+        if not body.prompt and not _serves_itself(model):
             return self._sleep(model, body, is_chat=False)
-        if is_completion and body.raw and not body.suffix and not _serves_itself(model):
-            _require_raw(model)
+        if is_completion and not _serves_itself(model):
+            _require_completion(model, body)
         request = inbound.read_completion(body) if is_completion else chat
         return await self._open(model, request, body, encoders.GENERATE)
 
@@ -87,7 +91,7 @@ class Inference:
             return encode_json({"model": body.model, "embeddings": []})
         opened = monotonic_ns()
         done = await self._generation.embed(model, request)
-        vectors = [_normalise(_cut(vector, request.dimensions)) for vector in done.vectors]
+        vectors = [vector async for vector in _write_vectors(done.vectors, request.dimensions)]
         return encode_json(
             {
                 "model": body.model,
@@ -156,12 +160,19 @@ def _serves_itself(model: CatalogModel) -> bool:
     return model.backend.server is not None
 
 
-def _require_raw(model: CatalogModel) -> None:
-    if model.info.is_listed:
-        try:
-            requirements.require_insert(model)
-        except InvalidRequest:
-            raise InvalidRequest("raw mode is not supported by this upstream") from None
+def _require_completion(model: CatalogModel, body: GenerateBody) -> None:
+    """Refuse what a prompt without a template cannot carry, rather than leave it out."""
+    if body.images or body.format is not None or body.think or body.logprobs:
+        raise InvalidRequest("raw and fill-in requests take neither images nor format, think or logprobs here")
+    if body.raw and not body.suffix and model.info.is_listed and not model.can(Capability.INSERT):
+        raise InvalidRequest("raw mode is not supported by this upstream")
+
+
+async def _write_vectors(vectors: Sequence[Sequence[float]], dimensions: int | None) -> AsyncIterator[msgspec.Raw]:
+    """Normalise and encode vectors one by one, letting other work run in between: many of them take a second."""
+    for vector in vectors:
+        yield msgspec.Raw(encode_json(_normalise(_cut(vector, dimensions))))
+        await asyncio.sleep(0)
 
 
 def _cut(vector: Sequence[float], dimensions: int | None) -> Sequence[float]:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from backend.core.errors import InvalidRequest, NotPermitted
@@ -16,6 +17,9 @@ from backend.wire.ollama import replies
 from backend.wire.ollama.schemas import PullBody, ShowBody, read_body
 
 _COPILOT = "githubcopilotchat/"
+_NEVER = datetime.min.replace(tzinfo=UTC)
+_RUNNING_SECONDS = 1.0
+"""`/api/ps` is polled every few seconds: a machine that hangs must not hold it up."""
 
 
 class Models:
@@ -37,7 +41,7 @@ class Models:
     async def tags(self) -> bytes:
         """Return the reply to `GET /api/tags`: every model of every backend, the newest first."""
         entries = [replies.tags_entry(model.name, model.info) for model in await self._catalog.models()]
-        entries.sort(key=lambda entry: str(entry.get("modified_at", ""))[:19], reverse=True)
+        entries.sort(key=lambda entry: _moment(entry.get("modified_at")).replace(microsecond=0), reverse=True)
         return encode_json({"models": entries})
 
     async def show(self, raw: bytes, user_agent: str) -> bytes:
@@ -52,7 +56,9 @@ class Models:
             except ModelNotFound:
                 raise _unknown_model(body.wanted) from None
             reply = {key: value for key, value in reply.items() if key not in {"remote_model", "remote_host"}}
-            reply.setdefault("model_info", {})
+            if not isinstance(reply.get("model_info"), dict):
+                reply["model_info"] = {}
+            reply.setdefault("capabilities", ["completion"])
         else:
             reply = replies.show_reply(model.name, model.info, model.backend.name)
             if body.system:
@@ -69,7 +75,7 @@ class Models:
         for key, until in self._recent.loaded().items():
             if (model := known.get(key)) is not None:
                 loaded.append(replies.running_entry(model.name, model.info, until))
-        loaded.sort(key=lambda entry: str(entry.get("expires_at", "")), reverse=True)
+        loaded.sort(key=lambda entry: _moment(entry.get("expires_at")), reverse=True)
         return encode_json({"models": loaded})
 
     async def pull(self, raw: bytes) -> ProgressAnswer:
@@ -78,13 +84,20 @@ class Models:
         name = parse_name(body.wanted)
         if name is None:
             raise InvalidRequest("invalid model name")
+        answer = ProgressAnswer(await self._begin_pull(name, body.wanted), is_streamed=body.stream)
         try:
-            backend = (await self._catalog.resolve(body.wanted)).backend
+            await answer.prime()
         except ModelNotFound:
-            return ProgressAnswer(self._pull_new(name, body.wanted), is_streamed=body.stream)
-        if backend.server is not None:
-            return ProgressAnswer(self._forward(backend.server, name, body.wanted), is_streamed=body.stream)
-        return ProgressAnswer(_known(), is_streamed=body.stream)
+            raise PullFailed(replies.PULL_UNKNOWN) from None
+        return answer
+
+    async def _begin_pull(self, name: ModelName, wanted: str) -> AsyncIterator[Mapping[str, Any]]:
+        try:
+            server = (await self._catalog.resolve(wanted)).backend.server
+        except ProviderError:
+            servers = [b.server for b in self._catalog.backends if b.server is not None]
+            return self._forward(servers[0], name) if servers else _unknown()
+        return _known() if server is None else self._forward(server, name)
 
     async def _find(self, wanted: str) -> CatalogModel:
         try:
@@ -92,16 +105,13 @@ class Models:
         except ModelNotFound:
             raise _unknown_model(wanted) from None
 
-    def _pull_new(self, name: ModelName, wanted: str) -> AsyncIterator[Mapping[str, Any]]:
-        servers = [b.server for b in self._catalog.backends if b.server is not None]
-        return self._forward(servers[0], name, wanted) if servers else _unknown()
-
-    def _forward(self, server: ModelServer, name: ModelName, wanted: str) -> AsyncIterator[Mapping[str, Any]]:
+    def _forward(self, server: ModelServer, name: ModelName) -> AsyncIterator[Mapping[str, Any]]:
         if not self._forward_pull:
             raise NotPermitted("pulling models is switched off here; ask the gateway's operator")
         if name.host.lower() not in self._pull_hosts:
             raise NotPermitted(f"pulling from {name.host} is not allowed here; ask the gateway's operator")
-        return self._progress(server, wanted)
+        # Never the caller's own spelling: it may hide another host.
+        return self._progress(server, name.short)
 
     async def _progress(self, server: ModelServer, wanted: str) -> AsyncIterator[Mapping[str, Any]]:
         async for step in server.pull(wanted):
@@ -115,11 +125,21 @@ def _unknown_model(wanted: str) -> ModelNotFound:
     return ModelNotFound(f"model '{name.short if name else wanted}' not found")
 
 
+def _moment(text: object) -> datetime:
+    """Return the moment an entry names, in whatever zone; the distant past when it names none."""
+    try:
+        moment = datetime.fromisoformat(str(text))
+    except ValueError:
+        return _NEVER
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+
+
 async def _running(server: ModelServer) -> Sequence[Mapping[str, Any]]:
     """Return what a machine has loaded; one that does not answer has nothing to show."""
     try:
-        return await server.running()
-    except ProviderError:
+        async with asyncio.timeout(_RUNNING_SECONDS):
+            return await server.running()
+    except (ProviderError, TimeoutError):
         return ()
 
 

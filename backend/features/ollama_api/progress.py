@@ -19,18 +19,26 @@ class ProgressAnswer:
         self.finished = False
         self.is_streamed = is_streamed
         self._progress = progress
+        self._head = b""
+
+    async def prime(self) -> None:
+        """Read the first line ahead, so that a download that cannot begin has its own status."""
+        self._head = await self.__anext__() if not self.is_streamed else await self._line()
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> bytes:
         """Return the next line, or the whole reply."""
+        if self._head:
+            head, self._head = self._head, b""
+            return head
         if self.finished:
             raise StopAsyncIteration
         if not self.is_streamed:
             return await self._last()
         try:
-            return encode_json(await anext(self._progress)) + b"\n"
+            return await self._line()
         except StopAsyncIteration:
             self.finished = True
             raise
@@ -46,6 +54,9 @@ class ProgressAnswer:
         """Stop the download."""
         if close := getattr(self._progress, "aclose", None):
             await close()
+
+    async def _line(self) -> bytes:
+        return encode_json(await anext(self._progress)) + b"\n"
 
     async def _last(self) -> bytes:
         last: Mapping[str, Any] = {}

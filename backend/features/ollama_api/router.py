@@ -8,7 +8,6 @@ from starlette.responses import Response
 
 from backend.features.auth.deps import CALLERS, EVERYBODY
 from backend.features.ollama_api.deps import ollama_api
-from backend.web.body import read_request_body
 from backend.web.lean_route import LeanRoute
 from backend.web.replies import json_response, text_response
 from backend.web.streaming import respond
@@ -65,8 +64,8 @@ async def running(request: Request) -> Response:
 async def show(request: Request) -> Response:
     """Describe one model."""
     api = ollama_api(request)
-    body = await read_request_body(request, api.limits)
-    return json_response(await api.models.show(body, request.headers.get("user-agent", "")))
+    user_agent = request.headers.get("user-agent", "")
+    return await respond(request, api.limits, lambda body: api.models.show(body, user_agent))
 
 
 @router.post("/pull")

@@ -74,9 +74,9 @@ def write_fim(request: CompletionRequest) -> dict[str, Any]:
         "stream": True,
         **write_options(request.sampling, table),
     }
-    body.setdefault("max_tokens", _FIM_TOKENS)
     if request.suffix is not None:
         body["suffix"] = request.suffix
+        body.setdefault("max_tokens", _FIM_TOKENS)  # models may run on behind a gap
     return body
 
 

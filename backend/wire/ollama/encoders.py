@@ -77,8 +77,6 @@ GENERATE = Shape(b'","response":', b',"done":false}\n', is_chat=False)
 class LineEncoder:
     """Writes a streamed reply, one line per event; consecutive tool calls share a line."""
 
-    content_type = "application/x-ndjson"
-
     def __init__(self, model: str, shape: Shape, timestamps: Timestamps) -> None:
         self._model = model
         self._shape = shape
@@ -134,8 +132,6 @@ class LineEncoder:
 
 class ObjectEncoder:
     """Writes a whole reply at the end: the stream, collected."""
-
-    content_type = "application/json; charset=utf-8"
 
     def __init__(self, model: str, shape: Shape, timestamps: Timestamps) -> None:
         self._model = model

@@ -27,10 +27,7 @@ from backend.wire.ollama.schemas import (
     MessageBody,
 )
 
-MAX_MESSAGES = 2_000
 MAX_IMAGES = 16
-MAX_TOOLS = 128
-MAX_INPUTS = 2_048
 _MAX_TOP_LOGPROBS = 20
 _ROLES = frozenset(get_args(Role))
 _ROLE_NAMES = {"developer": "system", "function": "tool"}
@@ -39,36 +36,33 @@ _ROLE_NAMES = {"developer": "system", "function": "tool"}
 def read_chat(body: ChatBody, *, keep_source: bool = True) -> ChatRequest:
     """Return the conversation a chat body asks to continue.
 
-    `keep_source` keeps the body beside it, for a backend that speaks this format too.
+    `keep_source` keeps the body beside it, for a backend that speaks this format too; that backend also judges roles
+    and images itself, since it may take more of them than others do.
     """
-    if len(body.messages) > MAX_MESSAGES:
-        raise InvalidRequest(f"a conversation may hold {MAX_MESSAGES} messages at most; shorten it")
-    if len(body.tools) > MAX_TOOLS:
-        raise InvalidRequest(f"a request may offer {MAX_TOOLS} tools at most")
     if sum(len(message.images) for message in body.messages) > MAX_IMAGES:
         raise InvalidRequest(f"a conversation may hold {MAX_IMAGES} images at most; remove older ones")
     return ChatRequest(
         model=body.model,
-        messages=tuple(_read_message(message) for message in body.messages),
+        messages=tuple(_read_message(message, lenient=keep_source) for message in body.messages),
         tools=tuple(ToolSpec(t.function.name, t.function.description, t.function.parameters) for t in body.tools),
         source=WireSource("ollama", "/api/chat", _forwardable(body)) if keep_source else None,
         **_shared(body),
     )
 
 
-def read_generate(body: GenerateBody) -> ChatRequest:
-    """Return a generate body as a conversation of one turn."""
+def read_generate(body: GenerateBody, *, keep_source: bool = True) -> ChatRequest:
+    """Return a generate body as a conversation of one turn; `keep_source` as in `read_chat`."""
     if body.raw and (body.template or body.system or body.context):
         raise InvalidRequest("raw mode does not support template, system, or context")
     if len(body.images) > MAX_IMAGES:
         raise InvalidRequest(f"a request may hold {MAX_IMAGES} images at most")
     content: list[ContentPart] = [TextPart(body.prompt)] if body.prompt else []
-    content += [read_image(image) for image in body.images]
+    content += [read_image(image, lenient=keep_source) for image in body.images]
     system = (Message("system", (TextPart(body.system),)),) if body.system else ()
     return ChatRequest(
         model=body.model,
         messages=(*system, Message("user", tuple(content))),
-        source=WireSource("ollama", "/api/generate", _forwardable(body)),
+        source=WireSource("ollama", "/api/generate", _forwardable(body)) if keep_source else None,
         **_shared(body),
     )
 
@@ -97,8 +91,6 @@ def read_embed(body: EmbedBody) -> EmbedRequest:
         inputs = tuple(value)
     else:
         raise InvalidRequest("invalid input type")
-    if len(inputs) > MAX_INPUTS:
-        raise InvalidRequest(f"a request may hold {MAX_INPUTS} texts at most; split it")
     source = WireSource("ollama", "/api/embed", body.model_dump(exclude_unset=True))
     return EmbedRequest(body.model, inputs, body.dimensions if body.dimensions > 0 else None, body.truncate, source)
 
@@ -137,13 +129,15 @@ def _forwardable(body: InferenceBody) -> dict[str, Any]:
     return fields
 
 
-def _read_message(body: MessageBody) -> Message:
+def _read_message(body: MessageBody, *, lenient: bool) -> Message:
     role = body.role.lower()
     role = _ROLE_NAMES.get(role, role)
+    if role not in _ROLES and lenient:
+        role = "user"
     if role not in _ROLES:
         raise InvalidRequest(f"invalid role {body.role[:40]!r}; use system, user, assistant or tool")
     content: list[ContentPart] = [TextPart(body.content)] if body.content else []
-    content += [read_image(image) for image in body.images]
+    content += [read_image(image, lenient=lenient) for image in body.images]
     return Message(
         role=role,  # type: ignore[arg-type]  # checked against _ROLES above
         content=tuple(content),

@@ -1,7 +1,7 @@
 """Ollama's other replies: errors, load and unload, progress, model entries."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -118,15 +118,6 @@ def show_reply(name: ModelName, info: ModelInfo, backend: str) -> dict[str, Any]
         "capabilities": list_capabilities(info),
         "modified_at": rfc3339(HOSTED_SINCE),
     }
-
-
-def without_nulls(value: Any) -> Any:
-    """Return `value` without any null inside objects: several clients break on them."""
-    if isinstance(value, Mapping):
-        return {key: without_nulls(item) for key, item in value.items() if item is not None}
-    if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
-        return [without_nulls(item) for item in value]
-    return value
 
 
 def _template(capabilities: frozenset[Capability]) -> str:

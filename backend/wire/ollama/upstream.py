@@ -16,6 +16,7 @@ from backend.llm.types import ChatRequest, CompletionRequest, EmbedRequest, Mess
 from backend.wire.decoder import Decoder
 from backend.wire.framing import LineSplitter
 from backend.wire.jsontext import UNREADABLE
+from backend.wire.nulls import without_nulls
 from backend.wire.ollama.options import write_sampling
 from backend.wire.openai.errors import clean
 
@@ -164,9 +165,17 @@ class LineTap:
         return value if isinstance(value, dict) else {}
 
     def _inspect(self, lines: bytes) -> bytes:
-        """Look at the last line: only it can be the end or an error."""
-        if lines.endswith(_MORE):
+        """Look at the last line, which is the end or an error if any line is, and closer where a read hints at more."""
+        if lines.endswith(_MORE) and b'{"error"' not in lines:
             return lines
+        if not lines.strip():
+            return b""
+        if b'{"error"' in lines and not lines.startswith(b'{"error"'):
+            before, found, after = lines.partition(b'\n{"error"')
+            if found:
+                return before + b"\n" + self._inspect(found[1:] + after.partition(b"\n")[0])
+        elif b'{"error"' in lines:
+            lines = lines.partition(b"\n")[0]
         start = lines.rstrip(b"\n").rfind(b"\n") + 1
         last = lines[start:]
         try:
@@ -292,7 +301,7 @@ def _read_entry(entry: dict[str, Any]) -> ModelInfo:
 def _readable_entry(entry: dict[str, Any]) -> dict[str, Any]:
     """Drop nulls, and the fields that would make stock clients start a cloud sign-in."""
     dropped = {"remote_model", "remote_host"}
-    return {key: value for key, value in entry.items() if value is not None and key not in dropped}
+    return {key: value for key, value in without_nulls(entry).items() if key not in dropped}
 
 
 class EmbedReply(msgspec.Struct):

@@ -62,7 +62,7 @@ def write_chat(
         body["logprobs"] = True
         if request.top_logprobs:
             body["top_logprobs"] = request.top_logprobs
-    if dialect is Dialect.VLLM and request.messages and request.messages[-1].role == "assistant":
+    if dialect is Dialect.VLLM and body["messages"] and body["messages"][-1]["role"] == "assistant":
         body |= {"continue_final_message": True, "add_generation_prompt": False}
     if dialect is Dialect.LMSTUDIO and request.keep_alive is not None and request.keep_alive > 0:
         body["ttl"] = int(request.keep_alive)

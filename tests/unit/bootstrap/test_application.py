@@ -106,17 +106,5 @@ async def test_each_route_answers_in_json(path: str, body: dict[str, Any], statu
         assert isinstance(json.loads(line), dict)
 
 
-async def test_readiness_ends_when_the_gateway_drains() -> None:
-    app = build_application(load_settings(None))
-    async with app.router.lifespan_context(app) as state:
-        transport = httpx.ASGITransport(lambda scope, r, s: app({**scope, "state": dict(state or {})}, r, s))  # type: ignore[arg-type]
-        async with httpx.AsyncClient(transport=transport, base_url="http://gateway.test") as client:
-            assert (await client.get("/readyz")).json() == {"status": "ready"}
-            app.state.draining.set()
-            reply = await client.get("/readyz")
-            assert (reply.status_code, reply.json()) == (503, {"status": "draining"})
-            assert (await client.get("/healthz")).status_code == 200
-
-
 def test_the_entry_point_is_logged_and_small() -> None:
     assert isinstance(create_app(load_settings(None)), AccessLog)

@@ -167,7 +167,6 @@ async def test_the_container_opens_and_closes_everything() -> None:
     async with open_container(settings(backends=lab("ollama"))) as container:
         assert [backend.name for backend in container.catalog.backends] == ["lab"]
         assert not container.authenticator.requires_key
-        assert not container.draining.is_set()
 
 
 async def test_a_container_that_would_be_unsafe_does_not_open() -> None:

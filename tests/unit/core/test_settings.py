@@ -229,3 +229,17 @@ def test_defaults_are_safe() -> None:
     assert (settings.server.host, settings.metrics.host, settings.auth) == ("127.0.0.1", "127.0.0.1", "auto")
     assert not settings.server.trusted_network
     assert len(models(Settings)) > 8
+
+
+def test_a_key_from_a_file_may_end_its_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MISTRAL_API_KEY", "Zx81Qp\n")
+    key = load_settings().mistral_api_key
+    assert key is not None
+    assert key.get_secret_value() == "Zx81Qp"
+
+
+def test_a_key_that_cannot_be_one_is_refused_without_repeating_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MISTRAL_API_KEY", "Zx81Qp\x07Zx")
+    text = refused()
+    assert text.startswith("MISTRAL_API_KEY")
+    assert "Zx81Qp" not in text

@@ -50,10 +50,10 @@ def test_what_the_upstream_measured_counts() -> None:
 @pytest.mark.parametrize(
     ("told", "expected"),
     [
-        (Usage(), Usage(10, 2)),
-        (Usage(0, 0), Usage(10, 2)),
+        (Usage(), Usage(10, 1)),
+        (Usage(0, 0), Usage(10, 1)),
         (Usage(-3, -4), Usage(1, 1)),
-        (Usage(5, None), Usage(5, 2)),
+        (Usage(5, None), Usage(5, 1)),
         (Usage(None, 9), Usage(10, 9)),
     ],
 )
@@ -64,7 +64,7 @@ def test_counts_nobody_told_are_estimated_and_never_zero(told: Usage, expected: 
 
 
 def test_an_empty_prompt_is_one_token() -> None:
-    assert finish(meter(0), Finished("stop")).usage == Usage(1, 2)
+    assert finish(meter(0), Finished("stop")).usage == Usage(1, 1)
 
 
 def test_events_before_the_end_pass_untouched() -> None:

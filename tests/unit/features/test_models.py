@@ -96,7 +96,13 @@ async def test_show_refuses_in_ollamas_words(rig: Rig, fields: Any, error: type[
 async def test_show_passes_a_machines_own_description_on_without_cloud_fields(rig: Rig, server: ScriptedServer) -> None:
     server.description = {"details": {"family": "llama"}, "remote_model": "x", "remote_host": "y"}
     shown = json.loads(await rig.models.show(body(model="llama3:8b", verbose=True), ""))
-    assert shown == {"details": {"family": "llama"}, "asked": "llama3:8b", "verbose": True, "model_info": {}}
+    assert shown == {
+        "details": {"family": "llama"},
+        "asked": "llama3:8b",
+        "verbose": True,
+        "model_info": {},
+        "capabilities": ["completion"],
+    }
 
 
 async def test_copilot_is_shown_the_name_it_asked_for(rig: Rig) -> None:
@@ -140,12 +146,20 @@ class TestPull:
         assert (await self.pulled(rig, model="big-model"))[-1] == {"status": "success"}
         assert server.pulled == []
 
-    @pytest.mark.parametrize("name", ["llama3:8b", "new-model", "hf.co/user/new:q4", "HF.CO/user/new"])
+    @pytest.mark.parametrize(
+        ("name", "asked"),
+        [
+            ("llama3:8b", "llama3:8b"),
+            ("new-model", "new-model:latest"),
+            ("hf.co/user/new:q4", "hf.co/user/new:q4"),
+            ("evil.test/x://registry.ollama.ai/a/b", "a/b:latest"),
+        ],
+    )
     async def test_a_machine_pulls_what_it_has_and_what_nobody_has(
-        self, rig: Rig, server: ScriptedServer, name: str
+        self, rig: Rig, server: ScriptedServer, name: str, asked: str
     ) -> None:
         assert await self.pulled(rig, model=name) == [{"status": "success"}]
-        assert server.pulled == [name]
+        assert server.pulled == [asked]
         assert server.pulls_ended == 1
 
     async def test_a_pulled_model_is_listed_at_once(self, rig: Rig, server: ScriptedServer) -> None:

@@ -142,3 +142,9 @@ def test_any_id_gets_a_name_that_can_be_sent_back(model_id: str) -> None:
 def test_any_text_is_a_name_or_none(text: str) -> None:
     name = parse_name(text)
     assert name is None or parse_name(name.full) == name
+
+
+def test_a_machines_names_keep_their_host() -> None:
+    name = "hf.co/bartowski/Foo-GGUF:Q4_K_M"
+    assert listable_name(name, is_native=True).short == name
+    assert listable_name("a/b/c").short == "b/c:latest"

@@ -117,8 +117,3 @@ def test_a_reply_echoes_the_model_as_it_was_asked_for(model: str, shape: Shape) 
     lines = LineEncoder(model, shape, StoppedClock()).encode([TextDelta("a"), ThinkingDelta("b"), STOP])
     assert [json.loads(line)["model"] for line in lines.splitlines()] == [expected] * 3
     assert json.loads(ObjectEncoder(model, shape, StoppedClock()).encode([STOP]))["model"] == expected
-
-
-def test_content_types_are_ollamas() -> None:
-    assert LineEncoder.content_type == "application/x-ndjson"
-    assert ObjectEncoder.content_type == "application/json; charset=utf-8"

@@ -20,7 +20,7 @@ from backend.llm.types import (
     ToolCall,
     ToolSpec,
 )
-from backend.wire.ollama import inbound
+from backend.wire.ollama import inbound, schemas
 from backend.wire.ollama.images import read_image
 from backend.wire.ollama.options import check_options, read_options, write_sampling
 from backend.wire.ollama.schemas import ChatBody, EmbedBody, EmbeddingsBody, GenerateBody, read_body
@@ -29,8 +29,10 @@ PNG = b"\x89PNG\r\n\x1a\n" + b"\0" * 20
 IMAGE = base64.b64encode(PNG).decode()
 
 
-def chat(**fields: Any) -> ChatRequest:
-    return inbound.read_chat(read_body(json.dumps({"model": "m", **fields}).encode(), ChatBody))
+def chat(*, keep_source: bool = True, **fields: Any) -> ChatRequest:
+    return inbound.read_chat(
+        read_body(json.dumps({"model": "m", **fields}).encode(), ChatBody), keep_source=keep_source
+    )
 
 
 def generate(**fields: Any) -> GenerateBody:
@@ -80,8 +82,17 @@ def test_a_call_of_the_history_keeps_the_order_of_its_arguments() -> None:
 @pytest.mark.parametrize("role", ["", "robot", "x" * 1_000])
 def test_an_unknown_role_is_refused(role: str) -> None:
     with pytest.raises(InvalidRequest, match="invalid role") as caught:
-        chat(messages=[{"role": role, "content": "x"}])
+        chat(messages=[{"role": role, "content": "x"}], keep_source=False)
     assert len(caught.value.message) < 120
+
+
+def test_a_backend_that_speaks_the_format_judges_roles_and_images_itself() -> None:
+    sound = base64.b64encode(b"RIFF\x00\x00\x00\x00WAVEfmt ").decode()
+    request = chat(messages=[{"role": "control", "content": "x", "images": [sound]}])
+    assert request.source is not None
+    assert request.source.body["messages"] == [{"role": "control", "content": "x", "images": [sound]}]
+    with pytest.raises(InvalidRequest, match="cannot be read"):
+        chat(messages=[{"role": "user", "images": [sound]}], keep_source=False)
 
 
 def test_a_whole_chat_request_is_read() -> None:
@@ -129,8 +140,8 @@ def test_a_format_is_read(value: Any, wanted: JsonFormat | None) -> None:
 @pytest.mark.parametrize(
     ("fields", "text"),
     [
-        ({"messages": [{"role": "user"}] * (inbound.MAX_MESSAGES + 1)}, "messages at most"),
-        ({"tools": [{}] * (inbound.MAX_TOOLS + 1)}, "tools at most"),
+        ({"messages": [{"role": "user"}] * (schemas.MAX_MESSAGES + 1)}, "items at most"),
+        ({"tools": [{}] * (schemas.MAX_TOOLS + 1)}, "items at most"),
         ({"messages": [{"role": "user", "images": ["x"] * (inbound.MAX_IMAGES + 1)}]}, "images at most"),
     ],
 )
@@ -180,8 +191,8 @@ def test_what_is_no_text_cannot_be_embedded(value: Any) -> None:
 
 
 def test_embedding_options_and_limits_are_checked() -> None:
-    with pytest.raises(InvalidRequest, match="texts at most"):
-        embed(input=["a"] * (inbound.MAX_INPUTS + 1))
+    with pytest.raises(InvalidRequest, match="items at most"):
+        embed(input=["a"] * (schemas.MAX_INPUTS + 1))
     with pytest.raises(InvalidRequest, match='option "seed"'):
         embed(input="a", options={"seed": "x"})
     assert embed(input="a", dimensions=0).dimensions is None

@@ -179,3 +179,15 @@ def test_any_bytes_are_read_or_refused(raw: bytes) -> None:
     for read in (read_json, lambda raw: read_body(raw, ChatBody)):
         with contextlib.suppress(InvalidRequest):
             read(raw)
+
+
+@pytest.mark.parametrize("depth", [101, 480, 900])
+def test_nesting_that_later_code_could_not_bear_is_refused(depth: int) -> None:
+    raw = b'{"model":"m","format":' + b'{"a":' * depth + b'"\\ud800"' + b"}" * depth + b"}"
+    assert refusal(raw) == "the JSON is nested too deeply"
+
+
+def test_a_turn_with_more_calls_than_any_model_makes_is_refused_at_once() -> None:
+    calls = [{"function": {"name": "f", "arguments": {}}}] * 20_000
+    raw = json.dumps({"model": "m", "messages": [{"role": "assistant", "tool_calls": calls}]}).encode()
+    assert "tool calls at most" in refusal(raw)

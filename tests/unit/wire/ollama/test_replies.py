@@ -9,6 +9,7 @@ import pytest
 
 from backend.llm.capabilities import Capability, ModelInfo
 from backend.llm.names import ModelName, listable_name
+from backend.wire.nulls import without_nulls
 from backend.wire.ollama import replies
 
 CHATS = frozenset({Capability.TOOLS, Capability.COMPLETION, Capability.INSERT})
@@ -149,7 +150,7 @@ def test_names_that_mean_the_same_model_share_a_digest() -> None:
     ],
 )
 def test_nulls_inside_objects_are_left_out(value: Any, cleaned: Any) -> None:
-    assert replies.without_nulls(value) == cleaned
+    assert without_nulls(value) == cleaned
 
 
 def test_the_version_is_one_that_clients_accept() -> None:

@@ -1,0 +1,89 @@
+"""Which web pages and host names may use the gateway."""
+
+import pytest
+from starlette.types import Message, Receive, Scope, Send
+
+from backend.web.origins import OriginGuard
+
+SERVED = 200
+
+
+async def application(_scope: Scope, _receive: Receive, send: Send) -> None:
+    await send({"type": "http.response.start", "status": SERVED, "headers": []})
+    await send({"type": "http.response.body", "body": b"ok"})
+
+
+async def ask(guard: OriginGuard, method: str = "POST", **headers: str) -> tuple[int, dict[str, str]]:
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return {"type": "http.request"}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    raw = [(name.encode(), value.encode()) for name, value in {"host": "127.0.0.1:8000", **headers}.items()]
+    await guard({"type": "http", "method": method, "headers": raw}, receive, send)
+    return sent[0]["status"], {name.decode(): value.decode() for name, value in sent[0]["headers"]}
+
+
+def guard_of(*origins: str, check_host: bool = True, hosts: tuple[str, ...] = ()) -> OriginGuard:
+    return OriginGuard(application, origins, check_host=check_host, hosts=hosts)
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        *("", "localhost", "localhost:443", "127.0.0.1:8000", "[::1]:8000", "192.168.1.4", "10.0.0.1", "0.0.0.0:1"),
+        *("gateway", "host.docker.internal:8000", "pc.local", "x.localhost"),
+    ],
+)
+async def test_local_names_are_served(host: str) -> None:
+    assert (await ask(guard_of(), host=host))[0] == SERVED
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.test", "evil.test:8000", "8.8.8.8", "127.0.0.1.evil.test", "x/?", "a b", "[2001:4860::1]"]
+)
+async def test_a_name_a_stranger_can_own_is_refused_while_no_key_is_asked(host: str) -> None:
+    assert await ask(guard_of(), host=host) == (403, {"content-length": "0"})
+    assert (await ask(guard_of(check_host=False), host=host))[0] == SERVED
+    assert (await ask(guard_of(hosts=(host.partition(":")[0],)), host="fine"))[0] == SERVED
+
+
+async def test_a_configured_host_is_served() -> None:
+    assert (await ask(guard_of(hosts=("Gateway.Example",)), host="gateway.example:443"))[0] == SERVED
+
+
+@pytest.mark.parametrize(
+    "origin", ["https://evil.test", "null", "chrome-extension://abc", "http://localhost.evil.test"]
+)
+@pytest.mark.parametrize("method", ["POST", "OPTIONS", "GET"])
+async def test_a_foreign_page_is_refused_before_anything_is_done(origin: str, method: str) -> None:
+    assert await ask(guard_of(), method, origin=origin) == (403, {"content-length": "0"})
+
+
+@pytest.mark.parametrize(
+    "origin", ["http://localhost:3000", "https://127.0.0.1", "app://obsidian.md", "vscode-webview://x"]
+)
+async def test_a_local_page_is_served_and_may_read_the_reply(origin: str) -> None:
+    status, headers = await ask(guard_of(), origin=origin)
+    assert status == SERVED
+    assert headers == {"access-control-allow-origin": origin, "vary": "Origin"}
+
+
+async def test_the_same_origin_is_served_without_ceremony() -> None:
+    assert await ask(guard_of(), host="pc.local:8000", origin="http://pc.local:8000") == (SERVED, {})
+
+
+async def test_a_preflight_is_answered_without_reaching_the_application() -> None:
+    status, headers = await ask(guard_of("https://chat.example"), "OPTIONS", origin="https://chat.example")
+    assert status == 204
+    assert headers["access-control-allow-origin"] == "https://chat.example"
+    assert "X-Api-Key" in headers["access-control-allow-headers"]
+    assert "access-control-allow-credentials" not in headers
+
+
+async def test_all_pages_may_be_allowed_but_never_with_credentials() -> None:
+    status, headers = await ask(guard_of("*"), origin="https://any.test")
+    assert (status, headers) == (SERVED, {"access-control-allow-origin": "*"})
