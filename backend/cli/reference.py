@@ -35,9 +35,9 @@ backends:
     capabilities: [completion, tools, vision]
 ```
 
-Capabilities: `completion`, `tools`, `insert`, `vision`, `embedding`, `thinking`, `audio`. Kinds: `mistral`, `ollama`, `vllm`, `llamacpp`, `lmstudio`, `openai`, `generic`. Backends of one kind that offer the
-same model share its load; of two kinds with the same
-model name the first one counts: Mistral, Ollama, vLLM, OpenAI, then your own.
+Capabilities: `completion`, `tools`, `insert`, `vision`, `embedding`, `thinking`, `audio`. Kinds: `mistral`, `ollama`,
+`vllm`, `llamacpp`, `lmstudio`, `openai`, `generic`. Backends of one kind that offer the same model share its load; of two
+kinds with the same model name the first one counts: Mistral, Ollama, vLLM, OpenAI, then your own.
 """
 
 
