@@ -36,8 +36,8 @@ backends:
 ```
 
 Capabilities: `completion`, `tools`, `insert`, `vision`, `embedding`, `thinking`, `audio`. Kinds: `mistral`, `ollama`,
-`vllm`, `llamacpp`, `lmstudio`, `openai`, `generic`. Backends of one kind that offer the same model share its load; of two
-kinds with the same model name the first one counts: Mistral, Ollama, vLLM, OpenAI, then your own.
+`vllm`, `llamacpp`, `lmstudio`, `openai`, `generic`. Backends of one kind that offer the same model share its load; of
+two kinds with the same model name the first one counts: Mistral, Ollama, vLLM, OpenAI, then your own.
 """
 
 
