@@ -6,14 +6,14 @@ what looks like a credential, in case a library's message holds one.
 """
 
 import logging
-import re
 import sys
-from typing import Any, Literal
+from typing import Literal
 
 import structlog
 from structlog.typing import EventDict, WrappedLogger
 
-_SECRET = re.compile(r"(?i)(\b(?:sk|gw|pk)-[A-Za-z0-9_-]{6,}|\bbearer\s+\S+|\beyJ[A-Za-z0-9_-]{10,}\.\S+)")
+from backend.core.secrets import mask
+
 _NOISY = ("httpx", "httpcore", "aiohttp", "asyncio")
 
 Logger = structlog.stdlib.BoundLogger
@@ -78,9 +78,3 @@ def _quote_controls(_logger: WrappedLogger, _method: str, event: EventDict) -> E
         if isinstance(value, str) and key != "exception" and not value.isprintable():
             event[key] = ascii(value)
     return event
-
-
-def mask(text: str) -> str:
-    """Return `text` with everything that looks like a credential masked."""
-    masked: Any = _SECRET.sub("[masked]", text)
-    return str(masked)

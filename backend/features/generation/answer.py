@@ -8,7 +8,6 @@ from backend.core.errors import GatewayError
 from backend.features.generation.meter import Meter
 from backend.llm.events import Finished, Usage, token_count
 from backend.llm.ports import Encoder, EventStream, LineStream
-from backend.wire.ollama.errors import write_error
 
 Outcome = Literal["ok", "error", "interrupted"]
 Settle = Callable[[Outcome], Awaitable[None]]
@@ -86,9 +85,12 @@ class EncodedAnswer(_Primed):
 class VerbatimAnswer(_Primed):
     """An upstream's own bytes, let through; the wire formats are the same and nothing is added."""
 
-    def __init__(self, stream: LineStream, meter: Meter, settle: Settle, *, is_streamed: bool) -> None:
+    def __init__(
+        self, stream: LineStream, encoder: Encoder, meter: Meter, settle: Settle, *, is_streamed: bool
+    ) -> None:
         super().__init__(settle, is_streamed=is_streamed)
         self._stream = stream
+        self._encoder = encoder
         self._meter = meter
 
     async def __anext__(self) -> bytes:
@@ -111,7 +113,7 @@ class VerbatimAnswer(_Primed):
 
     def encode_error(self, error: GatewayError) -> bytes:
         """See `Answer.encode_error`."""
-        return write_error(error) + b"\n"
+        return self._encoder.encode_error(error)
 
     async def aclose(self) -> None:
         """See `Answer.aclose`."""

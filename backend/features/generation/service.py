@@ -61,7 +61,7 @@ class GenerationService:
                     source = _addressed(request.source, request.model, candidate.info.model_id)
                     lines = await passthrough.open_lines(source)
                     return await _prime(
-                        VerbatimAnswer(lines, meter, settle.finish, is_streamed=_is_lines(lines)), settle
+                        VerbatimAnswer(lines, encoder, meter, settle.finish, is_streamed=_is_lines(lines)), settle
                     )
                 events = await _open_stream(candidate.backend, replace(request, model=candidate.info.model_id))
                 return await _prime(

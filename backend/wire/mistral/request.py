@@ -7,7 +7,7 @@ from typing import Any
 from backend.llm.types import ChatRequest, CompletionRequest, EmbedRequest, JsonFormat
 from backend.wire.mistral.messages import MessageStyle, text_of, write_messages
 from backend.wire.mistral.reasoning import write_thinking
-from backend.wire.openai.request import write_tool
+from backend.wire.openai.request import FIM_TOKENS, JSON_HINT, write_tool
 from backend.wire.options import OptionRule, OptionTable, is_one, negative, write_options
 
 OPTIONS: OptionTable = {
@@ -30,8 +30,6 @@ EXTENDED_OPTIONS: OptionTable = {
 EXTENDED_FIELDS = frozenset({rule.target for rule in EXTENDED_OPTIONS.values()} | {"logprobs", "top_logprobs"})
 
 _FIM_OPTIONS = frozenset({"temperature", "top_p", "max_tokens", "seed", "stop"})
-_FIM_TOKENS = 256
-_JSON_HINT = "Answer in JSON."
 _SCHEMA_NOISE = frozenset({"$schema", "$id"})
 
 
@@ -76,7 +74,7 @@ def write_fim(request: CompletionRequest) -> dict[str, Any]:
     }
     if request.suffix is not None:
         body["suffix"] = request.suffix
-        body.setdefault("max_tokens", _FIM_TOKENS)  # models may run on behind a gap
+        body.setdefault("max_tokens", FIM_TOKENS)  # models may run on behind a gap
     return body
 
 
@@ -132,6 +130,6 @@ def _hint_json(messages: list[dict[str, Any]]) -> None:
     if any("json" in text_of(message["content"]).lower() for message in messages if message["role"] != "tool"):
         return
     if messages and messages[0]["role"] == "system" and isinstance(messages[0]["content"], str):
-        messages[0] = {**messages[0], "content": f"{messages[0]['content']}\n\n{_JSON_HINT}"}
+        messages[0] = {**messages[0], "content": f"{messages[0]['content']}\n\n{JSON_HINT}"}
     else:
-        messages.insert(0, {"role": "system", "content": _JSON_HINT})
+        messages.insert(0, {"role": "system", "content": JSON_HINT})

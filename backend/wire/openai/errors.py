@@ -5,7 +5,6 @@ or `message`, joined; `detail` if a string; else the status alone. Text that loo
 is extracted for a 400 may be shown to the caller.
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -13,9 +12,9 @@ from typing import Any
 
 import msgspec
 
+from backend.core.secrets import mask
 from backend.wire.jsontext import UNREADABLE
 
-_SECRET = re.compile(r"(?i)\b(?:sk-|gw-|bearer\s+|api[_-]?key\s*[=:]\s*)\S+")
 _MAX_MESSAGE = 500
 _TOO_LONG = (
     "context too long",
@@ -81,7 +80,7 @@ def describe_status(status: int) -> str:
 
 def clean(text: str) -> str:
     """Put text on one line, mask what looks like a credential, cut it to a readable length."""
-    line = _SECRET.sub("[masked]", " ".join(text.split()))
+    line = mask(" ".join(text.split()))
     return line if len(line) <= _MAX_MESSAGE else f"{line[:_MAX_MESSAGE]}..."
 
 

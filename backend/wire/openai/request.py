@@ -12,8 +12,8 @@ from backend.wire.openai.options import OPTIONS, REASONING_DROPS, STOP_DROPS, Di
 from backend.wire.openai.reasoning import ReasoningStyle, write_thinking
 from backend.wire.options import write_options
 
-_JSON_HINT = "Answer in JSON."
-_FIM_TOKENS = 256
+JSON_HINT = "Answer in JSON."
+FIM_TOKENS = 256
 """What a gap may be filled with when the caller named no limit: such models do not always stop by themselves."""
 _RAW_TOKENS = 4096
 """vLLM's `/v1/completions` stops after 16 tokens unless told otherwise."""
@@ -75,7 +75,7 @@ def write_completion(request: CompletionRequest, fim: FimTemplate | None) -> dic
     if request.suffix is not None and fim is not None:
         prompt = fim.write(request.prompt, request.suffix)
     options = write_options(request.sampling, OPTIONS[Dialect.VLLM])
-    limit = options.pop("max_completion_tokens", _RAW_TOKENS if request.suffix is None else _FIM_TOKENS)
+    limit = options.pop("max_completion_tokens", _RAW_TOKENS if request.suffix is None else FIM_TOKENS)
     return {
         "model": request.model,
         "prompt": prompt,
@@ -155,7 +155,7 @@ def _hint(request: ChatRequest, dialect: Dialect) -> list[Mapping[str, str]]:
         return []
     if any("json" in message.text.lower() for message in request.messages):
         return []
-    return [{"role": "system", "content": _JSON_HINT}]
+    return [{"role": "system", "content": JSON_HINT}]
 
 
 def _fit_reasoning_model(body: dict[str, Any], dialect: Dialect, style: ReasoningStyle) -> dict[str, Any]:

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
-from backend.core.logging import configure_logging, get_logger, mask
+from backend.core.logging import configure_logging, get_logger
+from backend.core.secrets import mask
 
 SECRET = "sk-AbCdEf0123456789"  # noqa: S105 (a canary)
 NASTY = ["a\nb", "a\r\nb", "a\x1b[31mred", "a\u2028b\u2029c\u0085d", 'a"b\\c', "\x00", "é😀", "\udcff"]

@@ -23,18 +23,18 @@ class Rig:
     def __init__(self) -> None:
         self.outcomes: list[Outcome] = []
         self.meter = Meter(monotonic_ns(), lambda: 40)
+        self.encoder = LineEncoder("m", CHAT, Timestamps())
 
     async def settle(self, outcome: Outcome) -> None:
         self.outcomes.append(outcome)
 
     def encoded(self, steps: Sequence[Step]) -> tuple[EncodedAnswer, ScriptedStream]:
         stream = ScriptedStream(steps)
-        encoder = LineEncoder("m", CHAT, Timestamps())
-        return EncodedAnswer(stream, encoder, self.meter, self.settle, is_streamed=True), stream
+        return EncodedAnswer(stream, self.encoder, self.meter, self.settle, is_streamed=True), stream
 
     def verbatim(self, *steps: LineStep) -> tuple[VerbatimAnswer, ScriptedLines]:
         stream = ScriptedLines(steps)
-        return VerbatimAnswer(stream, self.meter, self.settle, is_streamed=True), stream
+        return VerbatimAnswer(stream, self.encoder, self.meter, self.settle, is_streamed=True), stream
 
 
 @pytest.fixture
