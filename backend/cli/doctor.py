@@ -23,7 +23,7 @@ _ADVICE: tuple[tuple[type[ProviderError], str], ...] = (
     (ProviderAuthFailed, "the server is there but refuses the key: set the right one and start again"),
     (
         ProviderUnreachable,
-        "start the server, or correct its base URL; from a container, 127.0.0.1 is the container",
+        "start the server, or correct its base URL (in a container, 127.0.0.1 is the container)",
     ),
     (ProviderProtocolError, "correct its base URL: the address before /v1 or /api"),
     (ProviderTimeout, "the server takes connections but does not answer: look at its own log"),

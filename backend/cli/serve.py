@@ -34,6 +34,8 @@ def serve(host: str | None, port: int | None, workers: int | None) -> None:
     server = settings.server
     with contextlib.ExitStack() as stack:
         listener = _listen(server.host, server.port)
+        host = f"[{server.host}]" if ":" in server.host else server.host
+        _log.info("serving", url=f"http://{host}:{listener.getsockname()[1]}", workers=server.workers)
         if server.workers > 1:
             # Each process opens the address itself; ours only showed that it is free.
             listener.close()
