@@ -12,6 +12,11 @@ from collections.abc import Iterable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from backend.core.logging import get_logger
+
+_log = get_logger(__name__)
+_SHOWN = 100
+"""Characters of a refused name that are logged."""
 _LOCAL_ORIGINS = re.compile(
     r"https?://(localhost|127\.0\.0\.1|0\.0\.0\.0)(:\d{1,5})?|(app|file|tauri|vscode-webview|vscode-file)://.*",
     re.ASCII,
@@ -51,10 +56,14 @@ class OriginGuard:
             return
         host, origin = _find(scope)
         if self._check_host and not self._is_local(host):
+            _log.warning(
+                "host_refused", host=host[:_SHOWN], hint="add it to GATEWAY_SERVER__ALLOWED_HOSTS if it is yours"
+            )
             await _answer(send, 403, [])
         elif origin is None or origin.lower() in {f"http://{host}".lower(), f"https://{host}".lower()}:
             await self.app(scope, receive, send)
         elif not self._allows(origin):
+            _log.warning("origin_refused", origin=origin[:_SHOWN], hint="add it to CORS_ORIGINS if it is yours")
             await _answer(send, 403, [])
         elif scope["method"] == "OPTIONS":
             await _answer(send, 204, [*self._grant(origin), *_PREFLIGHT])

@@ -94,9 +94,13 @@ class Models:
     async def _begin_pull(self, name: ModelName, wanted: str) -> AsyncIterator[Mapping[str, Any]]:
         try:
             server = (await self._catalog.resolve(wanted)).backend.server
-        except ProviderError:
+        except ProviderError as error:
             servers = [b.server for b in self._catalog.backends if b.server is not None]
-            return self._forward(servers[0], name) if servers else _unknown()
+            if servers:
+                return self._forward(servers[0], name)
+            if not isinstance(error, ModelNotFound):
+                raise  # a backend that cannot be asked may well have it
+            return _unknown()
         return _known() if server is None else self._forward(server, name)
 
     async def _find(self, wanted: str) -> CatalogModel:

@@ -117,6 +117,17 @@ _MORE = b',"done":false}\n'
 """How Ollama ends every line that is neither the last nor an error; such lines are not looked into."""
 
 
+_ERROR = b'{"error"'
+
+
+def _telling_line(lines: bytes) -> int:
+    """Return where the first error line begins, or else the last line."""
+    if lines.startswith(_ERROR):
+        return 0
+    found = lines.find(b"\n" + _ERROR)
+    return found + 1 if found >= 0 else lines.rstrip(b"\n").rfind(b"\n") + 1
+
+
 class LineTap:
     """Lets an Ollama answer through untouched, whole lines at a time, and notices how it ended.
 
@@ -165,21 +176,15 @@ class LineTap:
         return value if isinstance(value, dict) else {}
 
     def _inspect(self, lines: bytes) -> bytes:
-        """Look at the last line, which is the end or an error if any line is, and closer where a read hints at more."""
-        if lines.endswith(_MORE) and b'{"error"' not in lines:
+        """Look into the one line of a read that can tell an end or an error; keep what follows it back."""
+        if lines.endswith(_MORE) and _ERROR not in lines:
             return lines
         if not lines.strip():
             return b""
-        if b'{"error"' in lines and not lines.startswith(b'{"error"'):
-            before, found, after = lines.partition(b'\n{"error"')
-            if found:
-                return before + b"\n" + self._inspect(found[1:] + after.partition(b"\n")[0])
-        elif b'{"error"' in lines:
-            lines = lines.partition(b"\n")[0]
-        start = lines.rstrip(b"\n").rfind(b"\n") + 1
-        last = lines[start:]
+        start = _telling_line(lines)
+        line = lines[start:].partition(b"\n")[0]
         try:
-            mark = _decode_mark(last)
+            mark = _decode_mark(line)
         except UNREADABLE:
             self.failure = ProviderProtocolError(f"backend {self._backend!r} sent an unreadable answer; try again")
             return lines[:start]
@@ -187,7 +192,7 @@ class LineTap:
             self.failure = ProviderError(f"backend {self._backend!r} failed while answering: {clean(mark.error)}")
             return lines[:start]
         if mark.done:
-            self._last = last
+            self._last = line
             self.finished = True
         return lines
 
