@@ -1,4 +1,4 @@
-"""Exceptions -> responses, in the shape Ollama gives them; formats to come bring their own."""
+"""Exceptions -> responses, in the shape of the wire format that the route speaks; Ollama's where none is named."""
 
 import math
 from urllib.parse import quote
@@ -11,6 +11,7 @@ from starlette.routing import Match
 
 from backend.core.errors import GatewayError
 from backend.web.access import REQUEST_ID
+from backend.web.lean_route import ErrorWriter
 from backend.web.replies import json_response, text_response
 from backend.wire.ollama.errors import write_error
 
@@ -22,10 +23,10 @@ def install_error_handlers(app: FastAPI) -> None:
     """Let every error leave the application as Ollama would write it."""
 
     @app.exception_handler(GatewayError)
-    async def on_gateway_error(_request: Request, error: GatewayError) -> Response:
+    async def on_gateway_error(request: Request, error: GatewayError) -> Response:
         wait = error.retry_after if error.retry_after is not None else _DEFAULT_RETRY_AFTER.get(error.status)
         headers = None if wait is None else {"retry-after": str(math.ceil(wait))}
-        return json_response(write_error(error), error.status, headers)
+        return json_response(_writer(request)(error), error.status, headers)
 
     @app.exception_handler(HTTPException)
     async def on_http_error(request: Request, error: HTTPException) -> Response:
@@ -38,7 +39,12 @@ def install_error_handlers(app: FastAPI) -> None:
     @app.exception_handler(Exception)
     async def on_unexpected_error(request: Request, _error: Exception) -> Response:
         told = f"internal error; tell the gateway's operator the request id {request.scope.get(REQUEST_ID, '-')}"
-        return json_response(write_error(GatewayError(told)), GatewayError.status)
+        return json_response(_writer(request)(GatewayError(told)), GatewayError.status)
+
+
+def _writer(request: Request) -> ErrorWriter:
+    """Return what writes errors for the route that was asked."""
+    return getattr(request.scope.get("route"), "write_error", None) or write_error
 
 
 def _redirect_slash(app: FastAPI, request: Request) -> Response | None:

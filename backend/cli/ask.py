@@ -11,6 +11,7 @@ from backend.bootstrap.container import Container, open_container
 from backend.core.config import load_settings
 from backend.core.errors import GatewayError
 from backend.core.logging import configure_logging
+from backend.features.auth.principal import OPERATOR
 from backend.wire.jsontext import encode_json
 from backend.wire.ollama.replies import list_capabilities
 
@@ -42,7 +43,7 @@ async def _run(action: Action) -> None:
 
 async def _list_models(container: Container) -> None:
     rows = [("NAME", "BACKEND", "CONTEXT", "CAPABILITIES")]
-    for model in await container.catalog.models():
+    for model in await container.catalog.models(OPERATOR):
         context = str(model.info.context_length or _CONTEXT_UNKNOWN)
         backends = ", ".join(candidate.backend.name for candidate in model.candidates)
         rows.append((model.name.short, backends, context, ", ".join(list_capabilities(model.info))))
@@ -59,7 +60,7 @@ async def _list_models(container: Container) -> None:
 
 async def _chat(container: Container, model: str, text: str) -> None:
     body = {"model": model, "messages": [{"role": "user", "content": text}]}
-    answer = await container.ollama_api.inference.chat(encode_json(body))
+    answer = await container.ollama_api.inference.chat(encode_json(body), OPERATOR)
     if isinstance(answer, bytes):
         return
     try:

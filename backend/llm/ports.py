@@ -121,6 +121,9 @@ class ModelServer(Protocol):
 class Encoder(Protocol):
     """Writes one answer in a client's wire format; one object per response, so it may keep state."""
 
+    content_type: str
+    """Of the answer when it is streamed; a whole reply is always JSON."""
+
     def encode(self, events: Sequence[ChatEvent]) -> bytes:
         """Return the bytes these events become; may be empty."""
         ...
@@ -138,6 +141,8 @@ class Answer(Protocol):
 
     finished: bool
     """Whether the bytes given last were the last."""
+    content_type: str
+    """Of the pieces; a whole body is always JSON."""
     is_streamed: bool
     """Whether the client wants the pieces as they come; otherwise it gets all of them as one body."""
 

@@ -76,6 +76,15 @@ class ToolSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class ToolChoice:
+    """Whether the model may, must or must not call a tool."""
+
+    mode: Literal["auto", "none", "required"]
+    name: str = ""
+    """With `required`: the one tool that must be called, or "" for any."""
+
+
+@dataclass(frozen=True, slots=True)
 class JsonFormat:
     """The answer must be JSON; with a schema, JSON that matches it."""
 
@@ -122,6 +131,8 @@ class ChatRequest:
     """The upstream's id of the model once routed; before that, the name the caller sent."""
     messages: tuple[Message, ...]
     tools: tuple[ToolSpec, ...] = ()
+    tool_choice: ToolChoice | None = None
+    parallel_tool_calls: bool | None = None
     sampling: Sampling = Sampling()
     response_format: JsonFormat | None = None
     thinking: Thinking | None = None

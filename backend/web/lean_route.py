@@ -7,17 +7,23 @@ and raise when the caller may not pass; they are awaited in order before the end
 
 import inspect
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any
+from typing import Any, ClassVar
 
 from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.responses import Response
 
+from backend.core.errors import GatewayError
+
 Policy = Callable[[Request], Awaitable[object]]
+ErrorWriter = Callable[[GatewayError], bytes]
 
 
 class LeanRoute(APIRoute):
     """See the module; use as `APIRouter(route_class=LeanRoute)`."""
+
+    write_error: ClassVar[ErrorWriter | None] = None
+    """Writes an error as the clients of this route expect it; None means as Ollama does. Set it in a subclass."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Return the policies and the endpoint as one coroutine function."""

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from starlette.responses import Response
 
 JSON = "application/json; charset=utf-8"
-NDJSON = "application/x-ndjson"
 
 
 def json_response(body: bytes, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:

@@ -18,7 +18,7 @@ from backend.core.logging import get_logger
 from backend.llm.ports import Answer
 from backend.web.body import BodyLimits, read_request_body
 from backend.web.client import ClientWatch
-from backend.web.replies import NDJSON, json_response
+from backend.web.replies import json_response
 
 _log = get_logger(__name__)
 
@@ -31,7 +31,6 @@ of a response, so the pieces of a stream go around them."""
 
 _CUT_SECONDS = 1.0
 _STREAM_HEADERS = [
-    (b"content-type", NDJSON.encode()),
     (b"cache-control", b"no-store"),
     (b"x-accel-buffering", b"no"),
 ]
@@ -76,8 +75,6 @@ async def _collect(answer: Answer) -> bytes:
 class AnswerResponse(Response):
     """Streams one answer and owns it, together with the watch on the client."""
 
-    media_type = NDJSON
-
     def __init__(self, answer: Answer, watch: ClientWatch) -> None:
         super().__init__()
         self._answer = answer
@@ -89,7 +86,8 @@ class AnswerResponse(Response):
         direct, close = extensions.get(DIRECT_SEND, send), extensions.get(CLOSE)
         try:
             with self._watch.guard():
-                await send({"type": "http.response.start", "status": 200, "headers": _STREAM_HEADERS})
+                headers = [(b"content-type", self._answer.content_type.encode()), *_STREAM_HEADERS]
+                await send({"type": "http.response.start", "status": 200, "headers": headers})
                 is_whole = await self._stream_or_tell(direct)
             if not is_whole:
                 await self._hang_up(close)

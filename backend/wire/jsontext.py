@@ -27,6 +27,15 @@ def encode_json(value: Any) -> bytes:
     return encoded if encoded.isascii() else escape_separators(encoded)
 
 
+def quote(text: str) -> bytes:
+    """Return a string as JSON; once per token, so the common case is one call."""
+    try:
+        quoted = _encode(text)
+    except UnicodeEncodeError:
+        return encode_json(text)
+    return quoted if quoted.isascii() else escape_separators(quoted)
+
+
 def escape_separators(encoded: bytes) -> bytes:
     """Escape the three characters that some line splitters break at; they can only stand inside strings."""
     for raw, escaped in _SEPARATORS:

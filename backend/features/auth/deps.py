@@ -5,11 +5,16 @@ Every route names one of them; a test walks the routes and fails on one that doe
 
 from fastapi import Depends, Request
 
-from backend.features.auth.service import Principal
+from backend.features.auth.principal import Principal
 
 
-async def _require_caller(request: Request) -> Principal:
-    principal: Principal = request.state.container.authenticator.authenticate(request.headers)
+async def _require_caller(request: Request) -> None:
+    request.state.principal = await request.state.container.authenticator.authenticate(request.headers)
+
+
+def principal_of(request: Request) -> Principal:
+    """Return who is calling, on a route with the policy `CALLERS`."""
+    principal: Principal = request.state.principal
     return principal
 
 

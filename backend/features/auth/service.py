@@ -2,23 +2,12 @@
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
 from backend.core.errors import NotAuthenticated
+from backend.features.auth.principal import ANONYMOUS, Principal
 
 MIN_KEY_LENGTH = 20
 _MAX_CREDENTIAL = 4_096
-
-
-@dataclass(frozen=True, slots=True)
-class Principal:
-    """Who is calling; holds an id of the key, never the key."""
-
-    key_id: str | None
-    """First characters of the key's hash, or None for an anonymous caller."""
-
-
-ANONYMOUS = Principal(None)
 
 
 class Authenticator:
@@ -36,7 +25,7 @@ class Authenticator:
         """Whether callers must show a key."""
         return self._principals is not None
 
-    def authenticate(self, headers: Mapping[str, str]) -> Principal:
+    async def authenticate(self, headers: Mapping[str, str]) -> Principal:
         """Return who is calling; raise `NotAuthenticated` without a valid key when keys are required."""
         if self._principals is None:
             return ANONYMOUS

@@ -4,6 +4,8 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
+from backend.features.catalog.service import CatalogModel
+
 DEFAULT_SECONDS = 300.0
 _FOREVER_SECONDS = 292 * 365 * 24 * 3600.0
 """How Ollama shows "for ever": a date 292 years ahead."""
@@ -26,6 +28,11 @@ class RecentModels:
         seconds = _FOREVER_SECONDS if seconds < 0 else min(seconds, _FOREVER_SECONDS)
         if len(self._until) < _MAX_NAMES or key in self._until:
             self._until[key] = self._clock() + seconds
+
+    def used(self, model: CatalogModel, keep_alive: float | None = None) -> None:
+        """Note a use of a hosted model; an Ollama machine knows by itself what it has loaded."""
+        if model.backend.server is None:
+            self.touch(model.name.key, keep_alive)
 
     def loaded(self) -> dict[str, datetime]:
         """Return the moment until which each loaded model counts as loaded, the longest first."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from backend.core.errors import InvalidRequest
 from backend.core.logging import get_logger
+from backend.features.auth.principal import Principal
 from backend.features.catalog.backends import Backend
 from backend.llm.capabilities import Capability, ModelInfo
 from backend.llm.errors import ModelNotFound, ProviderError
@@ -66,17 +67,17 @@ class CatalogService:
         self._read_at = float("-inf")
         self._reading: asyncio.Task[None] | None = None
 
-    async def models(self) -> Sequence[CatalogModel]:
-        """Return all models, in the order of the backends and of their lists."""
+    async def models(self, principal: Principal) -> Sequence[CatalogModel]:
+        """Return all models the caller may use, in the order of the backends and of their lists."""
         if self._age() > self._ttl:
             await self.refresh()
-        return tuple(self._models.values())
+        return tuple(model for model in self._models.values() if principal.may_use(model.name))
 
-    async def resolve(self, name: str) -> CatalogModel:
-        """Return the model a client names, `latest` and case aside.
+    async def resolve(self, name: str, principal: Principal) -> CatalogModel:
+        """Return the model a client names, `latest` and case aside; the one way to a model for every wire format.
 
-        Raises `InvalidRequest` for a name that cannot be one, `ModelNotFound` when no backend has it, and the
-        backend's own error when the list of one could never be read.
+        Raises `InvalidRequest` for a name that cannot be one, `ModelNotFound` when no backend has it or the caller
+        may not use it, and the backend's own error when the list of one could never be read.
         """
         parsed = parse_name(name)
         if parsed is None:
@@ -87,6 +88,8 @@ class CatalogService:
             model = self._models.get(parsed.key)
         elif self._age() > self._ttl:
             self.start()  # known: serve it now, the list is read beside
+        if not principal.may_use(parsed):
+            raise ModelNotFound(f"model '{name}' not found")
         if model is None:
             raise self._unread() or ModelNotFound(f"model '{name}' not found")
         return model

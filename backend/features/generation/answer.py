@@ -16,7 +16,8 @@ Settle = Callable[[Outcome], Awaitable[None]]
 class _Primed(ABC):
     """What both kinds of answer share: the bytes read ahead, and settling once."""
 
-    def __init__(self, settle: Settle, *, is_streamed: bool) -> None:
+    def __init__(self, settle: Settle, content_type: str, *, is_streamed: bool) -> None:
+        self.content_type = content_type
         self.is_streamed = is_streamed
         self._settle: Settle | None = settle
         self._head = b""
@@ -53,7 +54,7 @@ class EncodedAnswer(_Primed):
     def __init__(
         self, stream: EventStream, encoder: Encoder, meter: Meter, settle: Settle, *, is_streamed: bool
     ) -> None:
-        super().__init__(settle, is_streamed=is_streamed)
+        super().__init__(settle, encoder.content_type, is_streamed=is_streamed)
         self._stream = stream
         self._encoder = encoder
         self._meter = meter
@@ -88,7 +89,7 @@ class VerbatimAnswer(_Primed):
     def __init__(
         self, stream: LineStream, encoder: Encoder, meter: Meter, settle: Settle, *, is_streamed: bool
     ) -> None:
-        super().__init__(settle, is_streamed=is_streamed)
+        super().__init__(settle, encoder.content_type, is_streamed=is_streamed)
         self._stream = stream
         self._encoder = encoder
         self._meter = meter

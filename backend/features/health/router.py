@@ -4,6 +4,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse
 
 from backend.features.auth.deps import EVERYBODY
+from backend.features.auth.principal import OPERATOR
 
 router = APIRouter(tags=["health"], dependencies=[EVERYBODY])
 
@@ -17,5 +18,5 @@ async def healthz() -> JSONResponse:
 @router.get("/readyz")
 async def readyz(request: Request) -> JSONResponse:
     """Say whether requests can be served: not before a model is known."""
-    is_ready = bool(await request.state.container.catalog.models())
+    is_ready = bool(await request.state.container.catalog.models(OPERATOR))
     return JSONResponse({"status": "ready" if is_ready else "no models"}, 200 if is_ready else 503)

@@ -8,6 +8,7 @@ import msgspec
 
 from backend.core.clock import Timestamps, monotonic_ns
 from backend.core.errors import InvalidRequest
+from backend.features.auth.principal import Principal
 from backend.features.catalog.recent import RecentModels
 from backend.features.catalog.service import CatalogModel, CatalogService
 from backend.features.generation import requirements
@@ -40,13 +41,13 @@ class Inference:
         self._recent = recent
         self._timestamps = Timestamps()
 
-    async def chat(self, raw: bytes) -> Answer | bytes:
+    async def chat(self, raw: bytes, principal: Principal) -> Answer | bytes:
         """Return the answer to `POST /api/chat`, or the whole reply to a load or unload request."""
         body = read_body(raw, ChatBody)
         inbound.check_top_logprobs(body)
         if not body.model:
             raise InvalidRequest("model is required")
-        model = await self._catalog.resolve(body.model)
+        model = await self._catalog.resolve(body.model, principal)
         if not _serves_itself(model):
             if not body.messages and body.keep_alive == 0:
                 return self._sleep(model, body, is_chat=True)
@@ -58,13 +59,13 @@ class Inference:
             return self._sleep(model, body, is_chat=True)
         return await self._open(model, request, body, encoders.CHAT)
 
-    async def generate(self, raw: bytes) -> Answer | bytes:
+    async def generate(self, raw: bytes, principal: Principal) -> Answer | bytes:
         """Return the answer to `POST /api/generate`, or the whole reply to a load or unload request."""
         body = read_body(raw, GenerateBody)
         inbound.check_top_logprobs(body)
         if not body.model:
             raise ModelNotFound("model '' not found")
-        model = await self._catalog.resolve(body.model)
+        model = await self._catalog.resolve(body.model, principal)
         if not _serves_itself(model):
             if not body.prompt and body.keep_alive == 0:
                 return self._sleep(model, body, is_chat=False)
@@ -80,13 +81,13 @@ class Inference:
         request = inbound.read_completion(body) if is_completion else chat
         return await self._open(model, request, body, encoders.GENERATE)
 
-    async def embed(self, raw: bytes) -> bytes:
+    async def embed(self, raw: bytes, principal: Principal) -> bytes:
         """Return the reply to `POST /api/embed`: normalised vectors in the order of the inputs."""
         started = monotonic_ns()
         body = read_body(raw, EmbedBody)
-        model = await self._embedder(body.model)
+        model = await self._embedder(body.model, principal)
         request = inbound.read_embed(body)
-        self._touch(model, body.keep_alive)
+        self._recent.used(model, body.keep_alive)
         if not request.inputs:
             return encode_json({"model": body.model, "embeddings": []})
         opened = monotonic_ns()
@@ -102,25 +103,25 @@ class Inference:
             }
         )
 
-    async def embeddings(self, raw: bytes) -> bytes:
+    async def embeddings(self, raw: bytes, principal: Principal) -> bytes:
         """Return the reply to `POST /api/embeddings`: one vector as the upstream gave it."""
         body = read_body(raw, EmbeddingsBody)
         if not body.model:
             raise InvalidRequest("model is required")
-        model = await self._embedder(body.model)
+        model = await self._embedder(body.model, principal)
         request = inbound.read_embeddings(body)
-        self._touch(model, body.keep_alive)
+        self._recent.used(model, body.keep_alive)
         if not request.inputs:
             return encode_json({"embedding": []})
         done = await self._generation.embed(model, request)
         return encode_json({"embedding": list(done.vectors[0])})
 
-    async def _embedder(self, name: str) -> CatalogModel:
+    async def _embedder(self, name: str, principal: Principal) -> CatalogModel:
         """Find the model in the words these two routes have for an unknown one."""
         if not name:
             raise ModelNotFound("model '' not found")
         try:
-            return await self._catalog.resolve(name)
+            return await self._catalog.resolve(name, principal)
         except ModelNotFound:
             raise ModelNotFound(f'model "{name}" not found, try pulling it first') from None
 
@@ -135,7 +136,7 @@ class Inference:
             requirements.require_vision(model, request)
         encoder_type = encoders.LineEncoder if body.stream else encoders.ObjectEncoder
         encoder: Encoder = encoder_type(body.model, shape, self._timestamps)
-        self._touch(model, body.keep_alive)
+        self._recent.used(model, body.keep_alive)
         return await self._generation.open_answer(model, request, encoder)
 
     def _check(self, model: CatalogModel, body: InferenceBody, verb: str) -> None:
@@ -145,14 +146,9 @@ class Inference:
 
     def _sleep(self, model: CatalogModel, body: InferenceBody, *, is_chat: bool) -> bytes:
         """Answer a load or unload request here: a hosted model is always loaded."""
-        self._touch(model, body.keep_alive)
+        self._recent.used(model, body.keep_alive)
         is_unload = body.keep_alive == 0
         return replies.sleep_reply(body.model, self._timestamps.now(), is_chat=is_chat, unload=is_unload)
-
-    def _touch(self, model: CatalogModel, keep_alive: float | None) -> None:
-        """Note a use of a hosted model; an Ollama machine knows by itself what it has loaded."""
-        if not _serves_itself(model):
-            self._recent.touch(model.name.key, keep_alive)
 
 
 def _serves_itself(model: CatalogModel) -> bool:

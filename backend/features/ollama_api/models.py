@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from backend.core.errors import InvalidRequest, NotPermitted
+from backend.features.auth.principal import Principal
 from backend.features.catalog.recent import RecentModels
 from backend.features.catalog.service import CatalogModel, CatalogService
 from backend.features.ollama_api.progress import ProgressAnswer
@@ -38,18 +39,18 @@ class Models:
         self._forward_pull = forward_pull
         self._pull_hosts = frozenset(host.lower() for host in pull_hosts)
 
-    async def tags(self) -> bytes:
+    async def tags(self, principal: Principal) -> bytes:
         """Return the reply to `GET /api/tags`: every model of every backend, the newest first."""
-        entries = [replies.tags_entry(model.name, model.info) for model in await self._catalog.models()]
+        entries = [replies.tags_entry(model.name, model.info) for model in await self._catalog.models(principal)]
         entries.sort(key=lambda entry: _moment(entry.get("modified_at")).replace(microsecond=0), reverse=True)
         return encode_json({"models": entries})
 
-    async def show(self, raw: bytes, user_agent: str) -> bytes:
+    async def show(self, raw: bytes, principal: Principal, user_agent: str) -> bytes:
         """Return the reply to `POST /api/show`."""
         body = read_body(raw, ShowBody)
         if not body.wanted:
             raise InvalidRequest("model is required")
-        model = await self._find(body.wanted)
+        model = await self._find(body.wanted, principal)
         if (server := model.backend.server) is not None:
             try:
                 reply = dict(await server.show(model.info.model_id, verbose=body.verbose))
@@ -67,33 +68,33 @@ class Models:
             reply["model_info"] = {**reply["model_info"], "general.basename": body.wanted}
         return encode_json(reply)
 
-    async def running(self) -> bytes:
+    async def running(self, principal: Principal) -> bytes:
         """Return the reply to `GET /api/ps`: what Ollama machines have loaded, and hosted models used lately."""
         servers = [b.server for b in self._catalog.backends if b.server is not None]
         loaded = [entry for entries in await asyncio.gather(*map(_running, servers)) for entry in entries]
-        known = {model.name.key: model for model in await self._catalog.models()}
+        known = {model.name.key: model for model in await self._catalog.models(principal)}
         for key, until in self._recent.loaded().items():
             if (model := known.get(key)) is not None:
                 loaded.append(replies.running_entry(model.name, model.info, until))
         loaded.sort(key=lambda entry: _moment(entry.get("expires_at")), reverse=True)
         return encode_json({"models": loaded})
 
-    async def pull(self, raw: bytes) -> ProgressAnswer:
+    async def pull(self, raw: bytes, principal: Principal) -> ProgressAnswer:
         """Return the progress of `POST /api/pull`: a hosted model is already there, an Ollama machine pulls."""
         body = read_body(raw, PullBody)
         name = parse_name(body.wanted)
         if name is None:
             raise InvalidRequest("invalid model name")
-        answer = ProgressAnswer(await self._begin_pull(name, body.wanted), is_streamed=body.stream)
+        answer = ProgressAnswer(await self._begin_pull(name, body.wanted, principal), is_streamed=body.stream)
         try:
             await answer.prime()
         except ModelNotFound:
             raise PullFailed(replies.PULL_UNKNOWN) from None
         return answer
 
-    async def _begin_pull(self, name: ModelName, wanted: str) -> AsyncIterator[Mapping[str, Any]]:
+    async def _begin_pull(self, name: ModelName, wanted: str, principal: Principal) -> AsyncIterator[Mapping[str, Any]]:
         try:
-            server = (await self._catalog.resolve(wanted)).backend.server
+            server = (await self._catalog.resolve(wanted, principal)).backend.server
         except ProviderError as error:
             servers = [b.server for b in self._catalog.backends if b.server is not None]
             if servers:
@@ -103,9 +104,9 @@ class Models:
             return _unknown()
         return _known() if server is None else self._forward(server, name)
 
-    async def _find(self, wanted: str) -> CatalogModel:
+    async def _find(self, wanted: str, principal: Principal) -> CatalogModel:
         try:
-            return await self._catalog.resolve(wanted)
+            return await self._catalog.resolve(wanted, principal)
         except ModelNotFound:
             raise _unknown_model(wanted) from None
 

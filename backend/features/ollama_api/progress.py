@@ -5,6 +5,7 @@ from typing import Any, Self
 
 from backend.core.errors import GatewayError
 from backend.wire.jsontext import encode_json
+from backend.wire.ollama.encoders import CONTENT_TYPE
 from backend.wire.ollama.errors import write_error
 
 
@@ -16,6 +17,7 @@ class ProgressAnswer:
     """
 
     def __init__(self, progress: AsyncIterator[Mapping[str, Any]], *, is_streamed: bool) -> None:
+        self.content_type = CONTENT_TYPE
         self.finished = False
         self.is_streamed = is_streamed
         self._progress = progress

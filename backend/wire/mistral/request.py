@@ -7,7 +7,7 @@ from typing import Any
 from backend.llm.types import ChatRequest, CompletionRequest, EmbedRequest, JsonFormat
 from backend.wire.mistral.messages import MessageStyle, text_of, write_messages
 from backend.wire.mistral.reasoning import write_thinking
-from backend.wire.openai.request import FIM_TOKENS, JSON_HINT, write_tool
+from backend.wire.openai.request import FIM_TOKENS, JSON_HINT, write_tool, write_tool_choice
 from backend.wire.options import OptionRule, OptionTable, is_one, negative, write_options
 
 OPTIONS: OptionTable = {
@@ -56,6 +56,7 @@ def write_chat(request: ChatRequest, style: ModelStyle) -> dict[str, Any]:
     }
     if request.tools:
         body["tools"] = [_without_noise(write_tool(tool)) for tool in request.tools]
+        body |= write_tool_choice(request)
     if request.response_format is not None:
         body["response_format"] = _write_format(request.response_format)
         if request.response_format.schema is None:

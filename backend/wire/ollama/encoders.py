@@ -8,24 +8,13 @@ duration or count: Ollama leaves those out and clients divide by them.
 from collections.abc import Sequence
 from typing import Any, assert_never
 
-import msgspec
-
 from backend.core.clock import Timestamps
 from backend.core.errors import GatewayError
 from backend.llm.events import ChatEvent, Finished, Started, TextDelta, ThinkingDelta
 from backend.llm.types import ToolCall
-from backend.wire.jsontext import encode_json, escape_separators
+from backend.wire.jsontext import encode_json, quote
 
-_quote = msgspec.json.Encoder().encode
-
-
-def _text(value: str) -> bytes:
-    """Quote a string; the common case is one call."""
-    try:
-        quoted = _quote(value)
-    except UnicodeEncodeError:
-        return encode_json(value)
-    return quoted if quoted.isascii() else escape_separators(quoted)
+CONTENT_TYPE = "application/x-ndjson"
 
 
 def write_calls(calls: Sequence[ToolCall], first: int = 0) -> list[dict[str, Any]]:
@@ -77,6 +66,8 @@ GENERATE = Shape(b'","response":', b',"done":false}\n', is_chat=False)
 class LineEncoder:
     """Writes a streamed reply, one line per event; consecutive tool calls share a line."""
 
+    content_type = CONTENT_TYPE
+
     def __init__(self, model: str, shape: Shape, timestamps: Timestamps) -> None:
         self._model = model
         self._shape = shape
@@ -94,7 +85,7 @@ class LineEncoder:
             if calls and type(event) is not ToolCall:
                 self._flush_calls(calls, lines, now)
             if type(event) is TextDelta and event.logprobs is None:
-                lines.append(b"".join((opening, _text(event.text), self._shape.closing)))
+                lines.append(b"".join((opening, quote(event.text), self._shape.closing)))
             elif isinstance(event, ToolCall):
                 calls.append(event)
             else:
@@ -132,6 +123,8 @@ class LineEncoder:
 
 class ObjectEncoder:
     """Writes a whole reply at the end: the stream, collected."""
+
+    content_type = CONTENT_TYPE
 
     def __init__(self, model: str, shape: Shape, timestamps: Timestamps) -> None:
         self._model = model

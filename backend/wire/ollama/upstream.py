@@ -210,7 +210,7 @@ def write_chat(request: ChatRequest) -> dict[str, Any]:
         "messages": [_write_message(message) for message in request.messages],
         "stream": True,
     }
-    if request.tools:
+    if request.tools and not (request.tool_choice and request.tool_choice.mode == "none"):
         body["tools"] = [
             {
                 "type": "function",

@@ -56,6 +56,7 @@ def write_chat(
     }
     if request.tools:
         body["tools"] = [write_tool(tool) for tool in request.tools]
+        body |= write_tool_choice(request)
     if request.response_format is not None:
         body["response_format"] = _write_format(request.response_format, dialect)
     if request.logprobs:
@@ -91,6 +92,17 @@ def write_tool(tool: ToolSpec) -> dict[str, Any]:
     parameters = dict(tool.parameters) or {"type": "object", "properties": {}}
     function = {"name": tool.name, "description": tool.description, "parameters": parameters}
     return {"type": "function", "function": function}
+
+
+def write_tool_choice(request: ChatRequest) -> dict[str, Any]:
+    """Return the fields that say whether and how tools are to be called; nothing where the caller said nothing."""
+    fields: dict[str, Any] = {}
+    if (choice := request.tool_choice) is not None:
+        named = {"type": "function", "function": {"name": choice.name}}
+        fields["tool_choice"] = named if choice.name else choice.mode
+    if request.parallel_tool_calls is not None:
+        fields["parallel_tool_calls"] = request.parallel_tool_calls
+    return fields
 
 
 def write_call(call: ToolCall) -> dict[str, Any]:

@@ -3,7 +3,8 @@
 import pytest
 
 from backend.core.errors import NotAuthenticated
-from backend.features.auth.service import ANONYMOUS, Authenticator
+from backend.features.auth.principal import ANONYMOUS
+from backend.features.auth.service import Authenticator
 
 KEY = "k3y-with-enough-characters"
 OTHER = "another-key-of-some-length"
@@ -26,12 +27,12 @@ def keys() -> Authenticator:
         {"authorization": f"Bearer {KEY}", "x-api-key": "wrong"},
     ],
 )
-def test_a_valid_key_is_known_by_its_hash(keys: Authenticator, headers: dict[str, str]) -> None:
-    principal = keys.authenticate(headers)
+async def test_a_valid_key_is_known_by_its_hash(keys: Authenticator, headers: dict[str, str]) -> None:
+    principal = await keys.authenticate(headers)
     assert principal.key_id is not None
     assert len(principal.key_id) == 12
     assert KEY[:4] not in principal.key_id
-    assert principal != keys.authenticate({"x-api-key": OTHER})
+    assert principal != await keys.authenticate({"x-api-key": OTHER})
 
 
 @pytest.mark.parametrize(
@@ -51,25 +52,25 @@ def test_a_valid_key_is_known_by_its_hash(keys: Authenticator, headers: dict[str
         {"cookie": f"key={KEY}"},
     ],
 )
-def test_anything_else_is_refused_and_never_repeated(keys: Authenticator, headers: dict[str, str]) -> None:
+async def test_anything_else_is_refused_and_never_repeated(keys: Authenticator, headers: dict[str, str]) -> None:
     with pytest.raises(NotAuthenticated) as caught:
-        keys.authenticate(headers)
+        await keys.authenticate(headers)
     assert KEY not in caught.value.message
     assert caught.value.status == 401
 
 
 @pytest.mark.parametrize("headers", [{}, {"authorization": "Bearer whatever"}])
-def test_an_open_gateway_asks_nobody(headers: dict[str, str]) -> None:
+async def test_an_open_gateway_asks_nobody(headers: dict[str, str]) -> None:
     gateway = Authenticator(None)
-    assert gateway.authenticate(headers) is ANONYMOUS
+    assert await gateway.authenticate(headers) is ANONYMOUS
     assert not gateway.requires_key
 
 
-def test_no_keys_at_all_is_not_the_same_as_open() -> None:
+async def test_no_keys_at_all_is_not_the_same_as_open() -> None:
     gateway = Authenticator([])
     assert gateway.requires_key
     with pytest.raises(NotAuthenticated):
-        gateway.authenticate({"x-api-key": ""})
+        await gateway.authenticate({"x-api-key": ""})
 
 
 def test_the_keys_themselves_are_not_kept(keys: Authenticator) -> None:

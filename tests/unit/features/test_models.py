@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from backend.core.errors import InvalidRequest, NotPermitted
+from backend.features.auth.principal import ANONYMOUS
 from backend.features.catalog.backends import Backend
 from backend.features.catalog.recent import RecentModels
 from backend.features.catalog.service import CatalogService
@@ -57,7 +58,7 @@ def body(**fields: Any) -> bytes:
 
 
 async def names(models: Models) -> list[str]:
-    return [entry["name"] for entry in json.loads(await models.tags())["models"]]
+    return [entry["name"] for entry in json.loads(await models.tags(ANONYMOUS))["models"]]
 
 
 async def test_tags_lists_every_model_the_newest_first(rig: Rig) -> None:
@@ -65,18 +66,21 @@ async def test_tags_lists_every_model_the_newest_first(rig: Rig) -> None:
 
 
 async def test_tags_without_models_is_an_empty_list() -> None:
-    assert await Rig(backend_of(ScriptedProvider())).models.tags() == b'{"models":[]}'
+    assert await Rig(backend_of(ScriptedProvider())).models.tags(ANONYMOUS) == b'{"models":[]}'
 
 
 async def test_tags_and_show_tell_the_same_of_a_hosted_model(rig: Rig) -> None:
-    listed = json.loads(await rig.models.tags())["models"][1]
-    shown = json.loads(await rig.models.show(body(model="BIG-MODEL"), ""))
+    listed = json.loads(await rig.models.tags(ANONYMOUS))["models"][1]
+    shown = json.loads(await rig.models.show(body(model="BIG-MODEL"), ANONYMOUS, ""))
     assert shown["capabilities"] == listed["capabilities"] == ["completion", "tools"]
     assert shown["model_info"]["mistral.context_length"] == listed["details"]["context_length"] == 32_000
 
 
 async def test_show_lets_the_caller_set_the_system_text(rig: Rig) -> None:
-    assert json.loads(await rig.models.show(body(name="big-model", system="Be kind."), ""))["system"] == "Be kind."
+    assert (
+        json.loads(await rig.models.show(body(name="big-model", system="Be kind."), ANONYMOUS, ""))["system"]
+        == "Be kind."
+    )
 
 
 @pytest.mark.parametrize(
@@ -90,12 +94,12 @@ async def test_show_lets_the_caller_set_the_system_text(rig: Rig) -> None:
 )
 async def test_show_refuses_in_ollamas_words(rig: Rig, fields: Any, error: type[Exception], text: str) -> None:
     with pytest.raises(error, match=f"^{text}$"):
-        await rig.models.show(body(**fields), "")
+        await rig.models.show(body(**fields), ANONYMOUS, "")
 
 
 async def test_show_passes_a_machines_own_description_on_without_cloud_fields(rig: Rig, server: ScriptedServer) -> None:
     server.description = {"details": {"family": "llama"}, "remote_model": "x", "remote_host": "y"}
-    shown = json.loads(await rig.models.show(body(model="llama3:8b", verbose=True), ""))
+    shown = json.loads(await rig.models.show(body(model="llama3:8b", verbose=True), ANONYMOUS, ""))
     assert shown == {
         "details": {"family": "llama"},
         "asked": "llama3:8b",
@@ -106,22 +110,22 @@ async def test_show_passes_a_machines_own_description_on_without_cloud_fields(ri
 
 
 async def test_copilot_is_shown_the_name_it_asked_for(rig: Rig) -> None:
-    shown = json.loads(await rig.models.show(body(model="Big-Model"), "GitHubCopilotChat/1.0"))
+    shown = json.loads(await rig.models.show(body(model="Big-Model"), ANONYMOUS, "GitHubCopilotChat/1.0"))
     assert shown["model_info"]["general.basename"] == "Big-Model"
 
 
 async def test_ps_joins_loaded_and_lately_used_models(rig: Rig, server: ScriptedServer) -> None:
     server.loaded = [{"name": "llama3:8b", "expires_at": "2020-01-01T00:00:00Z"}]
-    rig.recent.touch((await rig.catalog.resolve("big-model")).name.key, None)
+    rig.recent.touch((await rig.catalog.resolve("big-model", ANONYMOUS)).name.key, None)
     rig.recent.touch("not/known:any", None)
-    listed = json.loads(await rig.models.running())["models"]
+    listed = json.loads(await rig.models.running(ANONYMOUS))["models"]
     assert [entry["name"] for entry in listed] == ["big-model:latest", "llama3:8b"]
     assert listed[0]["size"] == listed[0]["size_vram"] > 0
 
 
 async def test_ps_shows_nothing_of_a_machine_that_does_not_answer(rig: Rig, server: ScriptedServer) -> None:
     server.loaded = ProviderUnreachable("gone")
-    assert await rig.models.running() == b'{"models":[]}'
+    assert await rig.models.running(ANONYMOUS) == b'{"models":[]}'
 
 
 @pytest.mark.parametrize("route", ["embed", "embeddings"])
@@ -129,8 +133,8 @@ async def test_ps_lists_a_machines_model_once_after_embedding_with_it(
     rig: Rig, server: ScriptedServer, route: str
 ) -> None:
     server.loaded = [{"name": "llama3:8b", "expires_at": "2020-01-01T00:00:00Z"}]
-    await getattr(rig.inference, route)(body(model="llama3:8b", input="x", prompt="x"))
-    listed = json.loads(await rig.models.running())["models"]
+    await getattr(rig.inference, route)(body(model="llama3:8b", input="x", prompt="x"), ANONYMOUS)
+    listed = json.loads(await rig.models.running(ANONYMOUS))["models"]
     assert [entry["name"] for entry in listed] == ["llama3:8b"]
 
 
@@ -139,7 +143,7 @@ class TestPull:
 
     @staticmethod
     async def pulled(rig: Rig, **fields: Any) -> list[Mapping[str, Any]]:
-        answer = await rig.models.pull(body(**fields))
+        answer = await rig.models.pull(body(**fields), ANONYMOUS)
         return [json.loads(line) for line in (await drain(answer)).splitlines()]
 
     async def test_a_hosted_model_is_already_there(self, rig: Rig, server: ScriptedServer) -> None:
@@ -163,7 +167,7 @@ class TestPull:
         assert server.pulls_ended == 1
 
     async def test_a_pulled_model_is_listed_at_once(self, rig: Rig, server: ScriptedServer) -> None:
-        await rig.models.tags()
+        await rig.models.tags(ANONYMOUS)
         server.models = [native("new-model")]
         await self.pulled(rig, name="new-model")
         assert "new-model:latest" in await names(rig.models)
@@ -171,19 +175,19 @@ class TestPull:
     @pytest.mark.parametrize("name", ["evil.test/ns/model", "127.0.0.1:80/ns/model", "http://h/a/b", "h:1/a/b:c"])
     async def test_other_registries_are_refused(self, rig: Rig, server: ScriptedServer, name: str) -> None:
         with pytest.raises(NotPermitted, match="is not allowed here"):
-            await rig.models.pull(body(model=name))
+            await rig.models.pull(body(model=name), ANONYMOUS)
         assert server.pulled == []
 
     async def test_pulling_can_be_switched_off(self, hosted: Backend, server: ScriptedServer) -> None:
         rig = Rig(hosted, backend_of(server, "local", "ollama"), forward_pull=False)
         with pytest.raises(NotPermitted, match="switched off"):
-            await rig.models.pull(body(model="new-model"))
+            await rig.models.pull(body(model="new-model"), ANONYMOUS)
         assert (await self.pulled(rig, model="big-model"))[-1] == {"status": "success"}
 
     @pytest.mark.parametrize("fields", [{}, {"model": ""}, {"model": "a b"}, {"name": "a:"}])
     async def test_a_name_that_cannot_be_one_is_refused(self, rig: Rig, fields: Any) -> None:
         with pytest.raises(InvalidRequest, match="invalid model name"):
-            await rig.models.pull(body(**fields))
+            await rig.models.pull(body(**fields), ANONYMOUS)
 
     async def test_without_a_machine_an_unknown_model_ends_in_ollamas_words(self, hosted: Backend) -> None:
         steps = await self.pulled(Rig(hosted), model="nope")

@@ -72,6 +72,7 @@ class ScriptedAnswer:
 
     def __init__(self, *steps: bytes | BaseException | asyncio.Event, is_streamed: bool = True) -> None:
         self.finished = False
+        self.content_type = "application/x-ndjson"
         self.is_streamed = is_streamed
         self.closes = 0
         self._steps: list[bytes | BaseException | asyncio.Event] = list(steps)
