@@ -12,13 +12,14 @@ from backend.bootstrap.errors import install_error_handlers
 from backend.bootstrap.safety import accepted_keys
 from backend.core.config import Settings
 from backend.core.memory import settle_memory
+from backend.features.anthropic_api.router import router as anthropic
 from backend.features.health.router import router as health
 from backend.features.ollama_api.router import public as ollama_public
 from backend.features.ollama_api.router import router as ollama
 from backend.web.access import AccessLog
 from backend.web.origins import OriginGuard
 
-ROUTERS = (ollama, ollama_public, health)
+ROUTERS = (ollama, anthropic, ollama_public, health)
 """Every router, each with its full prefix."""
 
 

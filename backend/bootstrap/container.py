@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from backend.bootstrap.backends import check_backends, open_backends
 from backend.bootstrap.safety import accepted_keys
 from backend.core.config import Settings
+from backend.features.anthropic_api.deps import AnthropicApi
+from backend.features.anthropic_api.service import Messages
 from backend.features.auth.service import Authenticator
 from backend.features.catalog.recent import RecentModels
 from backend.features.catalog.service import CatalogService
@@ -28,6 +30,7 @@ class Container:
     catalog: CatalogService
     generation: GenerationService
     ollama_api: OllamaApi
+    anthropic_api: AnthropicApi
 
 
 @contextlib.asynccontextmanager
@@ -48,6 +51,7 @@ async def open_container(settings: Settings) -> AsyncIterator[Container]:
             Admission(AdmissionLimits(limits.concurrent_requests, limits.queued_requests, limits.queue_seconds))
         )
         recent = RecentModels()
+        bodies = BodyLimits(limits.body_bytes, settings.timeouts.body_seconds, settings.timeouts.write_stall_seconds)
         yield Container(
             settings=settings,
             authenticator=Authenticator(keys),
@@ -56,6 +60,7 @@ async def open_container(settings: Settings) -> AsyncIterator[Container]:
             ollama_api=OllamaApi(
                 Inference(catalog, generation, recent),
                 Models(catalog, recent, forward_pull=settings.ollama.pull, pull_hosts=settings.ollama.pull_hosts),
-                BodyLimits(limits.body_bytes, settings.timeouts.body_seconds, settings.timeouts.write_stall_seconds),
+                bodies,
             ),
+            anthropic_api=AnthropicApi(Messages(catalog, generation, recent), bodies),
         )

@@ -26,6 +26,11 @@ _VALID_ID = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 _SECURITY_HEADERS = [(b"x-content-type-options", b"nosniff")]
 
 
+def current_request_id() -> str:
+    """Return the id of the request that is being served, for those who are not handed the request."""
+    return str(structlog.contextvars.get_contextvars().get("request_id", "-"))
+
+
 class AccessLog:
     """Stands around the whole application, so that it sees the server's own `send`."""
 

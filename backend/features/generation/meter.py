@@ -4,9 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from backend.core.clock import monotonic_ns
+from backend.features.generation.estimate import CHARACTERS_PER_TOKEN
 from backend.llm.events import ChatEvent, Finished, Timings, Usage
-
-CHARACTERS_PER_TOKEN = 4
 
 
 class Meter:

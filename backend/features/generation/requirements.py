@@ -9,6 +9,22 @@ from backend.llm.capabilities import Capability
 from backend.llm.types import ChatRequest
 
 
+def check_chat(model: CatalogModel, request: ChatRequest, requested: str) -> None:
+    """Raise unless the model can do all that a conversation asks of it, in Ollama's order.
+
+    Args:
+        model: what the name stands for.
+        request: the conversation in canonical form, whatever wire format it came in.
+        requested: the name as the caller wrote it, for the text of a refusal.
+    """
+    if request.thinking:
+        require_thinking(model, requested)
+    require_chat(model, requested, "chat")
+    if request.tools:
+        require_tools(model)
+    require_vision(model, request)
+
+
 def require_thinking(model: CatalogModel, requested: str) -> None:
     """Raise unless the model can think."""
     if not model.can(Capability.THINKING):

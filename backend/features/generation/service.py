@@ -19,6 +19,7 @@ from backend.features.catalog.backends import Backend, Permit
 from backend.features.catalog.service import Candidate, CatalogModel
 from backend.features.generation.admission import Admission
 from backend.features.generation.answer import EncodedAnswer, Outcome, VerbatimAnswer
+from backend.features.generation.estimate import prompt_characters
 from backend.features.generation.meter import Meter
 from backend.features.generation.routing import RetryBudget, choose
 from backend.llm.errors import ModelNotFound, ProviderAuthFailed, ProviderError, UnsupportedFeature
@@ -49,7 +50,7 @@ class GenerationService:
         Where the backend speaks the client's wire format and nothing was added to the request, its bytes are let
         through instead.
         """
-        meter = Meter(monotonic_ns(), lambda: _characters(request))
+        meter = Meter(monotonic_ns(), lambda: prompt_characters(request))
 
         async def open_at(candidate: Candidate) -> Answer:
             meter.sent()
@@ -229,9 +230,3 @@ def _blame(candidate: Candidate, permit: Permit, error: ProviderError) -> None:
 def _in_callers_words(error: ProviderError, requested: str) -> ProviderError:
     """Name the model as the caller did; upstreams only know their own ids."""
     return ModelNotFound(f"model '{requested}' not found") if isinstance(error, ModelNotFound) else error
-
-
-def _characters(request: ChatRequest | CompletionRequest) -> int:
-    if isinstance(request, CompletionRequest):
-        return len(request.prompt) + len(request.suffix or "")
-    return sum(len(message.text) + len(message.thinking) for message in request.messages)

@@ -1,0 +1,1 @@
+"""The messages API, as Ollama serves it for Claude Code."""

@@ -1,0 +1,1 @@
+"""The messages format of Anthropic's API, which Claude Code and its SDKs speak."""
