@@ -46,6 +46,7 @@ class EventEncoder:
         self._prompt_tokens = prompt_tokens
         self._request_id = request_id
         self._mint = mint
+        self._message_id = mint("msg")
         self._is_started = False
         self._has_calls = False
         self._index = -1
@@ -90,7 +91,7 @@ class EventEncoder:
         if not self._is_started:
             self._is_started = True
             usage = {"input_tokens": self._prompt_tokens, "output_tokens": 0}
-            message = _message(self._mint("msg"), self._model, [], {"stop_reason": None, "stop_sequence": None}, usage)
+            message = _message(self._message_id, self._model, [], {"stop_reason": None, "stop_sequence": None}, usage)
             written.append(_event("message_start", {"message": message}))
 
     def _change_to(self, kind: type[TextDelta] | type[ThinkingDelta], written: list[bytes]) -> None:

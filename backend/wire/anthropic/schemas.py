@@ -15,6 +15,7 @@ _MAX_STOPS, _MAX_STOP_LENGTH, _MAX_NUMBER = 64, 1024, 2**31 - 1
 _BLOCKS = frozenset(
     {"text", "image", "document", "thinking", "redacted_thinking", "tool_use", "tool_result"},
 )
+_TEXT_OR_BLOCKS = ("system", "content")
 _WORDS = {
     "string_type": "must be a string",
     "list_type": "must be a list",
@@ -50,7 +51,7 @@ def _as_blocks(value: Any) -> Any:
 
 def _known_block(value: Any) -> Any:
     """Refuse by name what nobody here could read, before its fields are looked at."""
-    kind = value.get("type") if isinstance(value, dict) else "text"
+    kind = value.get("type", "") if isinstance(value, dict) else "text"
     if not isinstance(kind, str) or kind not in _BLOCKS:
         raise InvalidRequest(f"content blocks of type {str(kind)[:40]!r} are not supported here; leave them out")
     return value
@@ -176,6 +177,8 @@ def read_body(raw: bytes, schema: type[Body]) -> Body:
 def _describe(error: ValidationError) -> str:
     first = error.errors(include_url=False, include_context=False)[0]
     place = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "list_type" and place.endswith(_TEXT_OR_BLOCKS):
+        return f"{place}: must be a string or a list of content blocks"
     message = first["msg"]
     return f"{place}: {_WORDS.get(first['type'], message[:1].lower() + message[1:])}"
 

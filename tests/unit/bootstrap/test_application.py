@@ -23,6 +23,7 @@ CLOSED = [
     *[("GET", f"/api/{name}") for name in ("tags", "ps", "status")],
     *[("POST", f"/api/{name}") for name in ("chat", "generate", "embed", "embeddings", "show", "pull")],
     ("HEAD", "/api/tags"),
+    *[("POST", f"/v1/messages{tail}") for tail in ("", "/count_tokens")],
 ]
 MESSAGES = [{"role": "user", "content": "hello"}]
 
@@ -94,6 +95,9 @@ async def test_a_key_opens_the_routes(headers: dict[str, str]) -> None:
         ("/api/embed", {"model": "demo", "input": "x"}, 400),
         ("/api/embeddings", {"model": "demo", "prompt": "x"}, 400),
         ("/api/embeddings", {"model": "demo"}, 200),
+        ("/v1/messages", {"model": "demo", "max_tokens": 9, "messages": MESSAGES}, 200),
+        ("/v1/messages", {"model": "demo", "messages": MESSAGES}, 400),
+        ("/v1/messages/count_tokens", {"model": "demo", "messages": MESSAGES}, 200),
         ("/api/chat", {"model": "nope"}, 404),
         ("/api/chat", {"model": "demo", "messages": MESSAGES, "think": True}, 400),
     ],
@@ -104,6 +108,20 @@ async def test_each_route_answers_in_json(path: str, body: dict[str, Any], statu
     assert reply.status_code == status
     for line in reply.text.strip().split("\n"):
         assert isinstance(json.loads(line), dict)
+
+
+async def test_an_error_of_the_messages_api_names_the_request_as_the_log_does() -> None:
+    async with client_of(api_keys=KEY) as client:
+        reply = await client.post("/v1/messages", headers={"x-request-id": "mine"}, json={})
+    assert reply.headers["x-request-id"] == "mine"
+    assert reply.json()["error"]["type"] == "authentication_error"
+    assert reply.json()["request_id"] == "req_mine"
+
+
+async def test_other_paths_below_the_messages_api_are_unknown_as_in_ollama() -> None:
+    async with client_of() as client:
+        reply = await client.post("/v1/messages/batches", json={})
+    assert (reply.status_code, reply.text) == (404, "404 page not found")
 
 
 def test_the_entry_point_is_logged_and_small() -> None:
