@@ -67,12 +67,12 @@ def _require_model(body: PromptBody) -> None:
 
 
 def _read_prompt(body: PromptBody) -> ChatRequest:
-    if not body.messages:
-        raise InvalidRequest("messages is required")
     reader = _ConversationReader()
     messages = [Message("system", system)] if (system := reader.parts(body.system, "the system prompt")) else []
     for message in body.messages:
-        messages += reader.turn(message)
+        messages += filter(_says_something, reader.turn(message))
+    if not messages:
+        raise InvalidRequest("messages is required")
     choice, parallel = _read_choice(body)
     return ChatRequest(
         model=body.model,
@@ -116,7 +116,7 @@ class _ConversationReader:
     def _user(self, blocks: Sequence[BlockBody]) -> list[Message]:
         results = [self._result(block) for block in blocks if block.type == "tool_result"]
         rest = self.parts((block for block in blocks if block.type != "tool_result"), "a user turn")
-        return [*results, Message("user", rest)] if rest or not results else results
+        return [*results, Message("user", rest)]
 
     def _assistant(self, blocks: Sequence[BlockBody]) -> list[Message]:
         content: list[ContentPart] = []
@@ -129,11 +129,17 @@ class _ConversationReader:
                 case "redacted_thinking":
                     pass
                 case "tool_use":
-                    self._names[block.id] = block.name
-                    calls.append(ToolCall(block.id, block.name, block.input))
+                    calls.append(self._call(block))
                 case _:
                     content += self._part(block, "an assistant turn")
         return [Message("assistant", tuple(content), "".join(thinking), tuple(calls))]
+
+    def _call(self, block: BlockBody) -> ToolCall:
+        for field, value in (("id", block.id), ("name", block.name)):
+            if not value:
+                raise InvalidRequest(f"tool_use block missing required '{field}' field")
+        self._names[block.id] = block.name
+        return ToolCall(block.id, block.name, block.input)
 
     def _result(self, block: BlockBody) -> Message:
         content = self.parts(block.content, "a tool result")
@@ -172,6 +178,11 @@ class _ConversationReader:
                 return (*title, *self.parts(block.source.content, where))
             case kind:
                 raise InvalidRequest(f"documents with a {kind[:_SHOWN]!r} source cannot be read here; send their text")
+
+
+def _says_something(message: Message) -> bool:
+    """Whether a turn is worth sending on; Ollama leaves empty ones out, and some upstreams refuse them."""
+    return bool(message.role == "tool" or message.content or message.thinking or message.tool_calls)
 
 
 def _mark_error(content: tuple[ContentPart, ...]) -> tuple[ContentPart, ...]:

@@ -73,6 +73,7 @@ def said(*parts: str) -> tuple[TextPart, ...]:
         ({"max_tokens": -5}, "max_tokens is required and must be positive"),
         ({"messages": []}, "messages is required"),
         ({"messages": None}, "messages is required"),
+        ({"messages": [{"role": "user", "content": ""}]}, "messages is required"),
     ],
 )
 def test_what_is_missing_is_told_in_ollamas_order_and_words(fields: dict[str, Any], words: str) -> None:
@@ -98,7 +99,6 @@ def test_a_count_needs_no_max_tokens() -> None:
         ({"role": "user", "content": text("a", "", "b")}, [Message("user", said("a\nb"))]),
         ({"role": "user", "content": [*text("a"), PICTURE, *text("b", "c")]},
          [Message("user", (TextPart("a"), IMAGE, TextPart("b\nc")))]),
-        ({"role": "user", "content": ""}, [Message("user")]),
         ({"role": "system", "content": "s"}, [Message("system", said("s"))]),
         ({"role": "assistant", "content": "yo"}, [Message("assistant", said("yo"))]),
         ({"role": "assistant", "content": text("a", "b")}, [Message("assistant", said("a", "b"))]),
@@ -144,6 +144,11 @@ def test_a_tool_result_keeps_its_text_its_images_and_whether_it_failed(block: An
     assert got == Message("tool", expected, tool_call_id="c1", tool_name="f")
 
 
+def test_turns_that_say_nothing_are_left_out() -> None:
+    silent = {"role": "assistant", "content": [{"type": "redacted_thinking", "data": "x"}]}
+    assert turns({"role": "user", "content": ""}, *USER, silent) == [Message("user", said("hi"))]
+
+
 def test_results_of_tools_come_before_the_rest_of_their_turn() -> None:
     assert turns({"role": "user", "content": [*text("now"), result("1", "a"), PICTURE, result("2", "b")]}) == [
         Message("tool", said("1"), tool_call_id="a"),
@@ -186,6 +191,10 @@ def test_an_empty_system_prompt_is_none(system: Any) -> None:
          "content blocks of type \"['text']\" are not supported here; leave them out"),
         ({"role": "user", "content": [{"type": "tool_use", "id": "x", "name": "f", "input": {}}]},
          "a user turn cannot hold blocks of type 'tool_use'"),
+        ({"role": "assistant", "content": [{"type": "tool_use", "name": "f", "input": {}}]},
+         "tool_use block missing required 'id' field"),
+        ({"role": "assistant", "content": [{"type": "tool_use", "id": "c", "input": {}}]},
+         "tool_use block missing required 'name' field"),
         ({"role": "assistant", "content": [result()]}, "an assistant turn cannot hold blocks of type 'tool_result'"),
         ({"role": "user", "content": [result([result()])]}, "a tool result cannot hold blocks of type 'tool_result'"),
         ({"role": "system", "content": [result()]}, "a system turn cannot hold blocks of type 'tool_result'"),
