@@ -11,6 +11,7 @@ from backend.features.auth.service import Authenticator
 from backend.features.catalog.recent import RecentModels
 from backend.features.catalog.service import CatalogService
 from backend.features.generation.admission import Admission, AdmissionLimits
+from backend.features.generation.intake import Intake
 from backend.features.generation.service import GenerationService
 from backend.features.ollama_api.deps import OllamaApi
 from backend.features.ollama_api.inference import Inference
@@ -48,13 +49,14 @@ async def open_container(settings: Settings) -> AsyncIterator[Container]:
             Admission(AdmissionLimits(limits.concurrent_requests, limits.queued_requests, limits.queue_seconds))
         )
         recent = RecentModels()
+        intake = Intake(catalog, generation, recent)
         yield Container(
             settings=settings,
             authenticator=Authenticator(keys),
             catalog=catalog,
             generation=generation,
             ollama_api=OllamaApi(
-                Inference(catalog, generation, recent),
+                Inference(intake),
                 Models(catalog, recent, forward_pull=settings.ollama.pull, pull_hosts=settings.ollama.pull_hosts),
                 BodyLimits(limits.body_bytes, settings.timeouts.body_seconds, settings.timeouts.write_stall_seconds),
             ),
