@@ -3,11 +3,9 @@
 from dataclasses import replace
 
 from backend.features.auth.principal import Principal
-from backend.features.catalog.recent import RecentModels
-from backend.features.catalog.service import CatalogModel, CatalogService
+from backend.features.catalog.service import CatalogModel
 from backend.features.generation.estimate import estimate_tokens
-from backend.features.generation.requirements import check_chat
-from backend.features.generation.service import GenerationService
+from backend.features.generation.intake import Intake
 from backend.llm.capabilities import Capability
 from backend.llm.ports import Answer, Encoder
 from backend.llm.types import ChatRequest
@@ -20,29 +18,25 @@ from backend.wire.jsontext import encode_json
 class Messages:
     """What the routes of the messages API do."""
 
-    def __init__(self, catalog: CatalogService, generation: GenerationService, recent: RecentModels) -> None:
-        self._catalog = catalog
-        self._generation = generation
-        self._recent = recent
+    def __init__(self, intake: Intake) -> None:
+        self._intake = intake
 
     async def create(self, raw: bytes, principal: Principal, request_id: str) -> Answer:
         """Return the answer to `POST /v1/messages`; the id goes into an error in mid-answer."""
         asked = read_messages(read_body(raw, MessagesBody))
-        model = await self._catalog.resolve(asked.model, principal)
+        model = await self._intake.find(asked.model, principal)
         request = _without_vain_thinking(model, asked)
-        check_chat(model, request, asked.model)
-        self._recent.used(model)
         encoder: Encoder
         if request.stream:
             encoder = EventEncoder(asked.model, estimate_tokens(request), request_id)
         else:
             encoder = ObjectEncoder(asked.model, request_id)
-        return await self._generation.open_answer(model, request, encoder)
+        return await self._intake.answer_from(model, request, encoder)
 
     async def count_tokens(self, raw: bytes, principal: Principal) -> bytes:
         """Return the reply to `POST /v1/messages/count_tokens`: an estimate, no upstream is asked."""
         request = read_prompt(read_body(raw, PromptBody))
-        await self._catalog.resolve(request.model, principal)
+        await self._intake.find(request.model, principal)
         return encode_json({"input_tokens": estimate_tokens(request)})
 
 

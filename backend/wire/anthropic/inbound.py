@@ -22,7 +22,7 @@ from backend.llm.types import (
     ToolSpec,
 )
 from backend.wire.anthropic.schemas import BlockBody, MessageBody, MessagesBody, OutputConfigBody, PromptBody
-from backend.wire.ollama.images import read_image
+from backend.wire.images import read_image
 
 MAX_IMAGES = 100
 _SHOWN = 64

@@ -8,7 +8,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from backend.core.errors import InvalidRequest
-from backend.wire.ollama.schemas import read_json
+from backend.wire.body import read_json
 
 MAX_MESSAGES, MAX_BLOCKS, MAX_CALLS, MAX_TOOLS = 10_000, 20_000, 128, 512
 _MAX_STOPS, _MAX_STOP_LENGTH, _MAX_NUMBER = 64, 1024, 2**31 - 1

@@ -11,6 +11,7 @@ from backend.features.auth.principal import ANONYMOUS
 from backend.features.catalog.recent import RecentModels
 from backend.features.catalog.service import CatalogService
 from backend.features.generation.admission import Admission, AdmissionLimits
+from backend.features.generation.intake import Intake
 from backend.features.generation.service import GenerationService
 from backend.llm.capabilities import Capability
 from backend.llm.errors import ProviderError
@@ -42,7 +43,7 @@ class Rig:
         backends = (backend_of(self.hosted, "cloud", "mistral"), backend_of(self.server, "local", "ollama"))
         self.recent = RecentModels(ManualClock())
         generation = GenerationService(Admission(AdmissionLimits(2, 0)))
-        self.messages = Messages(CatalogService(backends, 30), generation, self.recent)
+        self.messages = Messages(Intake(CatalogService(backends, 30), generation, self.recent))
 
     async def ask(self, **body: Any) -> bytes:
         """Return the bytes of the answer."""

@@ -5,12 +5,12 @@ from dataclasses import replace
 import pytest
 
 from backend.core.errors import InvalidRequest
-from backend.features.generation.requirements import check_chat
+from backend.features.generation.requirements import check_request, require_vision
 from backend.llm.capabilities import Capability
 from backend.llm.types import ChatRequest, ImagePart, Message, ToolSpec
 from tests.fakes.providers import ScriptedProvider, backend_of, info, model_of
 
-PLAIN = ChatRequest("m", (Message("user"),))
+PLAIN = ChatRequest("M", (Message("user"),))
 THINKS = replace(PLAIN, thinking=True)
 CALLS = replace(PLAIN, tools=(ToolSpec("f"),))
 SEES = replace(PLAIN, messages=(Message("user", (ImagePart("AAAA", "image/png"),)),))
@@ -19,7 +19,9 @@ ALL = replace(THINKS, tools=CALLS.tools, messages=SEES.messages)
 
 def check(request: ChatRequest, *capabilities: Capability, is_listed: bool = True) -> None:
     known = info("m", *capabilities, is_listed=is_listed)
-    check_chat(model_of(backend_of(ScriptedProvider()), known=known), request, "M")
+    model = model_of(backend_of(ScriptedProvider()), known=known)
+    check_request(model, request, "chat")
+    require_vision(model, request)
 
 
 @pytest.mark.parametrize(
