@@ -61,15 +61,14 @@ def _redirect_slash(app: FastAPI, request: Request) -> Response | None:
     """
     path = request.scope["path"]
     raw = (request.scope.get("raw_path") or path.encode()).decode("latin-1")
-    if not path.endswith("/") or not raw.endswith("/") or path.startswith("//"):
+    if not raw.endswith("/") or raw.endswith("//"):
         return None
-    scope = {**request.scope, "path": path.rstrip("/")}
+    scope = {**request.scope, "path": path.removesuffix("/")}
     if all(route.matches(scope)[0] is Match.NONE for route in app.router.routes):
         return None
-    status = 301 if request.method == "GET" else 307
-    trimmed = raw.rstrip("/")
-    location = "../" * (len(raw) - len(trimmed)) + quote(trimmed.rpartition("/")[2], safe="%:")
+    location = "../" + quote(raw.split("/")[-2], safe="%:")
     query = request.scope["query_string"]
     if query and not shows_key_in_query(query):
         location += f"?{query.decode('latin-1')}"
+    status = 301 if request.method == "GET" else 307
     return Response(status_code=status, headers={"location": location, "cache-control": "no-store"})

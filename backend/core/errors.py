@@ -42,7 +42,7 @@ class NotAuthenticated(GatewayError):
 class NotRegistered(NotAuthenticated):
     """The caller signed with a key that nobody registered; `signin_url` tells where to, or is None."""
 
-    def __init__(self, message: str, *, signin_url: str | None) -> None:
+    def __init__(self, message: str, *, signin_url: str | None = None) -> None:
         super().__init__(message)
         self.signin_url = signin_url
 

@@ -36,10 +36,11 @@ def _take_key(scope: Scope) -> None:
     path = scope["path"]
     if not _is_below_prefix(path):
         return
-    raw = scope.get("raw_path") or b""
+    rewritten = quote(path, safe="/!$&'()*+,;=:@").encode()
+    raw = scope.get("raw_path") or rewritten
     is_plain = _is_below_prefix(raw.decode("latin-1"))
     if not is_plain:  # the prefix itself is escaped: no client writes it so, and no key comes of it
-        raw = quote(path, safe="/%").encode()
+        raw = rewritten
     parts = raw.split(b"/", 3)
     key = parts[2] if len(parts) > 2 else b""  # noqa: PLR2004 (nothing, the prefix, the key)
     rest = b"/" + b"".join(parts[3:])

@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 
-from backend.bootstrap.safety import accepted_keys, is_loopback
+from backend.bootstrap.safety import accepted_keys, is_loopback, registered_public_keys
 from backend.core.config import Settings, load_settings
 from backend.core.errors import ConfigurationError
+from tests.fakes.cli_identity import CliIdentity
 
 KEY = "0f9c2b7a5d3e8146a0b1c2d3e4f50617"
 LOOPBACK = ["127.0.0.1", "localhost", "::1", "127.9.9.9"]
@@ -73,3 +74,37 @@ def test_a_weak_key_is_refused_everywhere_and_not_repeated(weak: str, auth: str,
         accepted_keys(settings(auth, host, f"{KEY},{weak}"))
     assert weak not in str(caught.value)
     assert KEY not in str(caught.value)
+
+
+CALLER, OTHER = CliIdentity(1), CliIdentity(2)
+
+
+@pytest.mark.parametrize("host", [*LOOPBACK, *PUBLIC])
+@pytest.mark.parametrize("auth", ["auto", "keys"])
+def test_public_keys_alone_close_the_gateway(host: str, auth: str) -> None:
+    server: Any = {"host": host}
+    assert accepted_keys(load_settings(None, auth=auth, server=server, public_keys=CALLER.line)) == []
+
+
+@pytest.mark.parametrize("separator", [",", "\n", "\n\n", ", ", ",\n"])
+def test_public_keys_are_lines_with_or_without_names(separator: str) -> None:
+    lines = separator.join([CALLER.line, f"ssh-ed25519 {OTHER.public_key}"])
+    assert registered_public_keys(load_settings(None, public_keys=lines)) == [CALLER.public_key, OTHER.public_key]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        CALLER.public_key,
+        f"ssh-rsa {CALLER.public_key}",
+        "ssh-ed25519 AAAA name",
+        "ssh-ed25519\t",
+        f"ssh-ed25519 {CALLER.public_key[:-1]}",
+        "-----BEGIN OPENSSH PRIVATE KEY-----",
+    ],
+)
+@pytest.mark.parametrize("auth", ["auto", "open"])
+def test_what_is_no_public_key_is_refused_at_start_and_not_repeated(line: str, auth: str) -> None:
+    with pytest.raises(ConfigurationError, match="GATEWAY_PUBLIC_KEYS: entry 2 is not a line such as") as caught:
+        accepted_keys(load_settings(None, auth=auth, public_keys=f"{OTHER.line},{line}"))
+    assert line not in str(caught.value)
