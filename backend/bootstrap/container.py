@@ -9,7 +9,6 @@ from backend.bootstrap.backends import check_backends, open_backends
 from backend.bootstrap.safety import accepted_keys, registered_public_keys
 from backend.core.config import Settings
 from backend.features.auth.identities import Identities
-from backend.features.auth.principal import CALLER
 from backend.features.auth.router import CONNECT
 from backend.features.auth.service import Authenticator
 from backend.features.auth.stores import SettingsIdentities, SettingsKeys
@@ -77,4 +76,4 @@ def _build_authenticator(settings: Settings) -> Authenticator:
         connect_page=None if public_url is None else public_url + CONNECT,
         now=time.time,
     )
-    return Authenticator(SettingsKeys(dict.fromkeys(keys, CALLER)), identities)
+    return Authenticator(SettingsKeys(keys), identities)

@@ -5,10 +5,11 @@ import ipaddress
 from backend.core.config import Settings
 from backend.core.errors import ConfigurationError
 from backend.features.auth.identities import is_public_key
+from backend.features.auth.principal import CALLER, Permission
+from backend.features.auth.service import MIN_KEY_LENGTH
 
 _WEAK = ("changeme", "change-me", "secret", "password", "your-key", "sk-1234")
 _MIN_DIFFERENT = 8
-MIN_KEY_LENGTH = 20
 _LINE_WORDS = 2
 
 
@@ -22,13 +23,15 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def accepted_keys(settings: Settings) -> list[str] | None:
-    """Return the keys callers may show, or None when anybody may call; empty when they must sign their requests.
+def accepted_keys(settings: Settings) -> dict[str, frozenset[Permission]] | None:
+    """Return the keys callers may show and what each allows, or None when anybody may call.
+
+    It is empty where callers are known by their public keys alone, see `registered_public_keys`.
 
     Raises `ConfigurationError` for anonymous access on a public bind, and for missing, weak or unreadable keys.
     """
     is_private = is_loopback(settings.server.host) or settings.server.trusted_network
-    keys = [key.get_secret_value() for key in settings.api_keys]
+    keys = dict.fromkeys((key.get_secret_value() for key in settings.api_keys), CALLER)
     for key in keys:
         _check_strength(key)
     knows_somebody = bool(keys) or bool(registered_public_keys(settings))

@@ -7,8 +7,10 @@ import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
+import ollama
 import pytest
 
 from tests.fakes.cli_identity import CliIdentity
@@ -24,7 +26,7 @@ MODEL = "tiny"
 CARDS = {"data": [{"id": MODEL, "object": "model", "capabilities": {"completion_chat": True}}]}
 CHUNK = b'data: {"choices":[{"delta":{"content":"word "},"finish_reason":null}]}\n\n'
 END = b'data: {"choices":[{"delta":{},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
-CHAT = {"model": MODEL, "messages": [{"role": "user", "content": "hello"}]}
+CHAT: dict[str, Any] = {"model": MODEL, "messages": [{"role": "user", "content": "hello"}]}
 COMPLETIONS = "POST /v1/chat/completions"
 
 
@@ -111,6 +113,17 @@ def test_the_command_line_works_below_a_key(keyed: Keyed) -> None:
         assert client.post(f"/k/{KEY}/api/show", json=shown).status_code == 200
         reply = client.post(f"/k/{KEY}/api/generate", json={"model": MODEL, "prompt": "hi", "options": {}})
         assert json.loads(reply.text.strip().split("\n")[-1])["done"] is True
+
+
+def test_the_python_sdk_works_below_a_key(keyed: Keyed) -> None:
+    with ollama.Client(f"{keyed.gateway.url}/k/{KEY}", timeout=SECONDS, trust_env=False) as client:
+        assert [model.model for model in client.list().models] == [f"{MODEL}:latest"]
+        parts = client.chat(MODEL, CHAT["messages"], stream=True)
+        assert "".join(part.message.content or "" for part in parts) == "word word word "
+    with ollama.Client(f"{keyed.gateway.url}/k/{BAD}", timeout=SECONDS, trust_env=False) as client:
+        with pytest.raises(ollama.ResponseError, match="not valid here") as caught:
+            client.list()
+        assert caught.value.status_code == 401
 
 
 @pytest.mark.parametrize("prefix", ["", "/k/ollama", f"/k/{KEY}"])

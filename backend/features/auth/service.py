@@ -9,6 +9,9 @@ from backend.features.auth.identities import Identities
 from backend.features.auth.principal import ANONYMOUS, Principal
 from backend.features.auth.stores import KeyStore
 
+MIN_KEY_LENGTH = 20
+"""Characters of the shortest key that is accepted; longer than every placeholder of `credentials`."""
+
 _HOW = "send it as 'Authorization: Bearer <key>', or in the address as /k/<key>"
 _MISSING = f"a valid API key is needed; {_HOW}"
 _WRONG = "this API key is not valid here; check it, or ask whoever runs the gateway for one"

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backend.bootstrap.safety import MIN_KEY_LENGTH
 from backend.core.errors import InvalidRequest
 from backend.features.auth.credentials import PLACEHOLDERS, SignedRequest, read_credential, shows_key_in_query
+from backend.features.auth.service import MIN_KEY_LENGTH
 from backend.web.path_key import PATH_KEY
 from tests.fakes.cli_identity import CliIdentity
 
