@@ -1,15 +1,19 @@
 """Builds everything that lives as long as the process, and closes it in reverse order."""
 
 import contextlib
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from backend.bootstrap.backends import check_backends, open_backends
-from backend.bootstrap.safety import accepted_keys
+from backend.bootstrap.safety import accepted_keys, registered_public_keys
 from backend.core.config import Settings
 from backend.features.anthropic_api.deps import AnthropicApi
 from backend.features.anthropic_api.service import Messages
+from backend.features.auth.identities import Identities
+from backend.features.auth.router import CONNECT
 from backend.features.auth.service import Authenticator
+from backend.features.auth.stores import SettingsIdentities, SettingsKeys
 from backend.features.catalog.recent import RecentModels
 from backend.features.catalog.service import CatalogService
 from backend.features.generation.admission import Admission, AdmissionLimits
@@ -41,7 +45,7 @@ class Container:
 @contextlib.asynccontextmanager
 async def open_container(settings: Settings) -> AsyncIterator[Container]:
     """Yield the container; the application, the command line and tests all get theirs here."""
-    keys = accepted_keys(settings)
+    authenticator = _build_authenticator(settings)
     check_backends(settings)
     async with contextlib.AsyncExitStack() as stack:
 
@@ -57,11 +61,10 @@ async def open_container(settings: Settings) -> AsyncIterator[Container]:
             Admission(AdmissionLimits(limits.concurrent_requests, limits.queued_requests, limits.queue_seconds))
         )
         recent = RecentModels()
-        bodies = BodyLimits(limits.body_bytes, settings.timeouts.body_seconds, settings.timeouts.write_stall_seconds)
         intake = Intake(catalog, generation, recent)
         yield Container(
             settings=settings,
-            authenticator=Authenticator(keys),
+            authenticator=authenticator,
             catalog=catalog,
             generation=generation,
             ollama_api=OllamaApi(
@@ -72,3 +75,17 @@ async def open_container(settings: Settings) -> AsyncIterator[Container]:
             anthropic_api=AnthropicApi(Messages(intake), bodies),
             openai_api=OpenAIApi(OpenAIInference(intake), OpenAIModels(catalog), bodies),
         )
+
+
+def _build_authenticator(settings: Settings) -> Authenticator:
+    keys = accepted_keys(settings)
+    if keys is None:
+        return Authenticator(None)
+    public_url = settings.server.public_url
+    identities = Identities(
+        SettingsIdentities(registered_public_keys(settings)),
+        tolerance_seconds=settings.timeouts.signature_seconds,
+        connect_page=None if public_url is None else public_url + CONNECT,
+        now=time.time,
+    )
+    return Authenticator(SettingsKeys(keys), identities)
