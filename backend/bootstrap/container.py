@@ -14,6 +14,7 @@ from backend.features.generation.admission import Admission, AdmissionLimits
 from backend.features.generation.service import GenerationService
 from backend.features.ollama_api.deps import OllamaApi
 from backend.features.ollama_api.inference import Inference
+from backend.features.ollama_api.management import Management, ManagementRules
 from backend.features.ollama_api.models import Models
 from backend.providers.http import Upstream
 from backend.web.body import BodyLimits
@@ -48,6 +49,7 @@ async def open_container(settings: Settings) -> AsyncIterator[Container]:
             Admission(AdmissionLimits(limits.concurrent_requests, limits.queued_requests, limits.queue_seconds))
         )
         recent = RecentModels()
+        ollama = settings.ollama
         yield Container(
             settings=settings,
             authenticator=Authenticator(keys),
@@ -55,7 +57,9 @@ async def open_container(settings: Settings) -> AsyncIterator[Container]:
             generation=generation,
             ollama_api=OllamaApi(
                 Inference(catalog, generation, recent),
-                Models(catalog, recent, forward_pull=settings.ollama.pull, pull_hosts=settings.ollama.pull_hosts),
+                Models(catalog, recent, forward_pull=ollama.pull, pull_hosts=ollama.pull_hosts),
+                Management(catalog, ManagementRules(ollama.manage, ollama.push, ollama.pull_hosts)),
                 BodyLimits(limits.body_bytes, settings.timeouts.body_seconds, settings.timeouts.write_stall_seconds),
+                ollama.blob_bytes,
             ),
         )
