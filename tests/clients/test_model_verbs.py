@@ -325,7 +325,7 @@ def test_a_file_over_the_limit_is_refused_by_what_it_says_and_by_what_it_is(mana
     said = {"content-length": str(81 * 2**20)}
     with contextlib.closing(socket.create_connection(("127.0.0.1", managed.gateway.port), CLIENT_SECONDS)) as wire:
         wire.sendall(head(WHOLE, said))
-        assert wire.recv(100).startswith(b"HTTP/1.1 413 ")
+        assert read_error(wire).startswith(b"HTTP/1.1 413 ")
     assert changes(managed) == []
     reply = ask(managed, "POST", f"/api/blobs/{WRONG}", content=large_file(PIECES + 300))
     assert refusal(reply) == (413, f"the request body is over {80 * 2**20} bytes; send less")
@@ -349,7 +349,7 @@ def test_a_client_that_stalls_is_told_and_stores_nothing(tmp_path: Path) -> None
         address = ("127.0.0.1", served.gateway.port)
         with contextlib.closing(socket.create_connection(address, CLIENT_SECONDS)) as wire:
             wire.sendall(head(WHOLE, {"content-length": str(10 * len(PIECE))}) + PIECE)
-            answer = wire.recv(4_096)
+            answer = read_error(wire)
         assert answer.startswith(b"HTTP/1.1 400 ")
         assert b"the upload stalled for more than 0.5 s" in answer
         wait_for_disconnect(served.upstream)
@@ -362,11 +362,20 @@ def head(digest: str, headers: dict[str, str]) -> bytes:
     return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
 
-def test_a_machine_that_does_not_read_slows_the_client_down(tmp_path: Path) -> None:
+def read_error(wire: socket.socket) -> bytes:
+    """Return the head and the JSON object of a refusal, however many reads they take."""
+    answer = b""
+    while not answer.endswith(b"}") and (data := wire.recv(4_096)):
+        answer += data
+    return answer
+
+
+def test_a_machine_that_does_not_read_slows_the_client_down_and_is_named(tmp_path: Path) -> None:
     """What a slow machine has not taken stays with the client, not in the gateway's memory."""
+    patience = {"GATEWAY_TIMEOUTS__IDLE_SECONDS": "3"}
     with (
         slow_machine() as port,
-        run_gateway(tmp_path, {**ON, "OLLAMA_BASE_URLS": f"http://127.0.0.1:{port}"}) as gateway,
+        run_gateway(tmp_path, {**ON, **patience, "OLLAMA_BASE_URLS": f"http://127.0.0.1:{port}"}) as gateway,
     ):
         before = highest_memory(gateway)
         with contextlib.closing(socket.create_connection(("127.0.0.1", gateway.port), CLIENT_SECONDS)) as wire:
@@ -376,8 +385,12 @@ def test_a_machine_that_does_not_read_slows_the_client_down(tmp_path: Path) -> N
             with contextlib.suppress(TimeoutError):
                 while taken < PIECES * len(PIECE):
                     taken += wire.send(PIECE)
+            wire.settimeout(CLIENT_SECONDS)
+            answer = read_error(wire)
         assert 0 < taken < PIECES * len(PIECE)
         assert highest_memory(gateway) - before < MAX_GROWTH
+        assert answer.startswith(b"HTTP/1.1 504 ")
+        assert b"backend 'ollama' stalled" in answer
 
 
 @contextlib.contextmanager
