@@ -1,11 +1,14 @@
 """Refuses to start in a way that would let strangers spend the operator's money."""
 
 import ipaddress
+from collections.abc import Iterable, Iterator
+
+from pydantic import SecretStr
 
 from backend.core.config import Settings
 from backend.core.errors import ConfigurationError
 from backend.features.auth.identities import is_public_key
-from backend.features.auth.principal import CALLER, Permission
+from backend.features.auth.principal import CALLER, EVERYTHING, Permission
 from backend.features.auth.service import MIN_KEY_LENGTH
 
 _WEAK = ("changeme", "change-me", "secret", "password", "your-key", "sk-1234")
@@ -31,9 +34,8 @@ def accepted_keys(settings: Settings) -> dict[str, frozenset[Permission]] | None
     Raises `ConfigurationError` for anonymous access on a public bind, and for missing, weak or unreadable keys.
     """
     is_private = is_loopback(settings.server.host) or settings.server.trusted_network
-    keys = dict.fromkeys((key.get_secret_value() for key in settings.api_keys), CALLER)
-    for key in keys:
-        _check_strength(key)
+    keys = dict.fromkeys(_checked("GATEWAY_API_KEYS", settings.api_keys), CALLER)
+    keys |= dict.fromkeys(_checked("GATEWAY_ADMIN_KEYS", settings.admin_keys), EVERYTHING)
     knows_somebody = bool(keys) or bool(registered_public_keys(settings))
     if settings.auth == "open" or (settings.auth == "auto" and not knows_somebody and is_private):
         if not is_private:
@@ -64,10 +66,16 @@ def registered_public_keys(settings: Settings) -> list[str]:
     return keys
 
 
-def _check_strength(key: str) -> None:
+def _checked(name: str, secrets: Iterable[SecretStr]) -> Iterator[str]:
+    for secret in secrets:
+        _check_strength(name, secret.get_secret_value())
+        yield secret.get_secret_value()
+
+
+def _check_strength(name: str, key: str) -> None:
     is_weak = len(set(key)) < _MIN_DIFFERENT or any(word in key.lower() for word in _WEAK)
     if len(key) < MIN_KEY_LENGTH or is_weak:
         raise ConfigurationError(
-            f"a key in GATEWAY_API_KEYS is too weak: use {MIN_KEY_LENGTH} random characters or more, "
+            f"a key in {name} is too weak: use {MIN_KEY_LENGTH} random characters or more, "
             "for example the output of 'openssl rand -hex 32'"
         )

@@ -134,7 +134,7 @@ class TimeoutSettings(Group):
 
     connect_seconds: float = Field(5, gt=0, description="To connect to a backend, TLS included.")
     first_byte_seconds: float = Field(60, gt=0, description="From sending a request to the first event of its answer.")
-    idle_seconds: float = Field(60, gt=0, description="Between two pieces of an answer.")
+    idle_seconds: float = Field(60, gt=0, description="Between two pieces of an answer, or of an uploaded file.")
     total_seconds: float = Field(600, gt=0, description="For a whole answer.")
     list_seconds: float = Field(5, gt=0, description="To list a backend's models.")
     write_stall_seconds: float = Field(30, gt=0, description="That a client may stop reading before it is cut off.")
@@ -192,8 +192,20 @@ class OllamaSettings(Group):
     pull: bool = Field(True, description="Forward `pull` to the Ollama backend.")
     pull_hosts: Words = Field(
         ("registry.ollama.ai", "ollama.com", "hf.co", "huggingface.co"),
-        description="Registries a pulled name may point to, comma separated.",
+        description="Registries a pulled or pushed name may point to, comma separated.",
     )
+    manage: bool = Field(
+        False,
+        description="Forward create, copy, delete and file uploads to Ollama backends, for callers who may manage "
+        "models. Off by default: whoever may do that can fill the machine's disk, remove everybody's models and have "
+        "it read model files from strangers.",
+    )
+    push: bool = Field(
+        False,
+        description="Forward `push` for the same callers. Off by default: it sends models out to a registry, under the "
+        "machine's own account.",
+    )
+    blob_bytes: int = Field(32 * 2**30, gt=0, description="Size of one uploaded model file.")
 
 
 class TlsSettings(Group):
@@ -272,6 +284,9 @@ class Settings(BaseSettings):
         (),
         description="Callers who sign their requests (`OLLAMA_AUTH=1`): their lines of `~/.ollama/id_ed25519.pub`, as "
         "`ssh-ed25519 AAAA... name`, comma separated.",
+    )
+    admin_keys: Secrets = Field(
+        (), description="Keys like those, whose holders may manage models too (GATEWAY_OLLAMA__MANAGE)."
     )
     server: ServerSettings = ServerSettings()
     timeouts: TimeoutSettings = TimeoutSettings()

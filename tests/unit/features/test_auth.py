@@ -84,6 +84,12 @@ async def test_no_keys_at_all_is_not_the_same_as_open() -> None:
         await gateway.authenticate(scope_of({"x-api-key": ""}))
 
 
+async def test_a_key_allows_what_it_was_given_for(keys: Authenticator) -> None:
+    caller, operator = [await keys.authenticate(scope_of({"x-api-key": key})) for key in (KEY, OTHER)]
+    assert not caller.may(Permission.MANAGE_MODELS)
+    assert operator.may(Permission.MANAGE_MODELS)
+
+
 def test_the_keys_themselves_are_not_kept(keys: Authenticator) -> None:
     assert KEY not in repr(vars(keys))
     assert KEY not in repr(vars(keys._keys))
