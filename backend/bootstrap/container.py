@@ -15,6 +15,8 @@ from backend.features.generation.service import GenerationService
 from backend.features.ollama_api.deps import OllamaApi
 from backend.features.ollama_api.inference import Inference
 from backend.features.ollama_api.models import Models
+from backend.features.responses_api.deps import ResponsesApi
+from backend.features.responses_api.service import Responses
 from backend.providers.http import Upstream
 from backend.web.body import BodyLimits
 
@@ -28,6 +30,7 @@ class Container:
     catalog: CatalogService
     generation: GenerationService
     ollama_api: OllamaApi
+    responses_api: ResponsesApi
 
 
 @contextlib.asynccontextmanager
@@ -48,6 +51,7 @@ async def open_container(settings: Settings) -> AsyncIterator[Container]:
             Admission(AdmissionLimits(limits.concurrent_requests, limits.queued_requests, limits.queue_seconds))
         )
         recent = RecentModels()
+        bodies = BodyLimits(limits.body_bytes, settings.timeouts.body_seconds, settings.timeouts.write_stall_seconds)
         yield Container(
             settings=settings,
             authenticator=Authenticator(keys),
@@ -56,6 +60,7 @@ async def open_container(settings: Settings) -> AsyncIterator[Container]:
             ollama_api=OllamaApi(
                 Inference(catalog, generation, recent),
                 Models(catalog, recent, forward_pull=settings.ollama.pull, pull_hosts=settings.ollama.pull_hosts),
-                BodyLimits(limits.body_bytes, settings.timeouts.body_seconds, settings.timeouts.write_stall_seconds),
+                bodies,
             ),
+            responses_api=ResponsesApi(Responses(catalog, generation, recent), bodies),
         )

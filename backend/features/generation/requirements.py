@@ -37,3 +37,13 @@ def require_vision(model: CatalogModel, request: ChatRequest) -> None:
     """Raise when images go to a model whose upstream says that it cannot see."""
     if model.info.is_listed and not model.can(Capability.VISION) and any(m.images for m in request.messages):
         raise InvalidRequest("this model does not support image input")
+
+
+def check_chat(model: CatalogModel, request: ChatRequest, requested: str) -> None:
+    """Raise unless the model can do everything a conversation asks for; `requested` is the caller's name for it."""
+    if request.thinking:
+        require_thinking(model, requested)
+    require_chat(model, requested, "chat")
+    if request.tools:
+        require_tools(model)
+    require_vision(model, request)
