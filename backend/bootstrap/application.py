@@ -12,6 +12,7 @@ from backend.bootstrap.errors import install_error_handlers
 from backend.bootstrap.safety import accepted_keys
 from backend.core.config import Settings
 from backend.core.memory import settle_memory
+from backend.features.audio_api.router import router as audio
 from backend.features.health.router import router as health
 from backend.features.ollama_api.router import public as ollama_public
 from backend.features.ollama_api.router import router as ollama
@@ -19,7 +20,7 @@ from backend.features.responses_api.router import router as responses
 from backend.web.access import AccessLog
 from backend.web.origins import OriginGuard
 
-ROUTERS = (ollama, ollama_public, responses, health)
+ROUTERS = (ollama, ollama_public, responses, audio, health)
 """Every router, each with its full prefix."""
 
 

@@ -2,11 +2,13 @@
 
 import contextlib
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from backend.bootstrap.backends import check_backends, open_backends
 from backend.bootstrap.safety import accepted_keys
 from backend.core.config import Settings
+from backend.features.audio_api.deps import FORM_BYTES, AudioApi
+from backend.features.audio_api.service import Transcriptions
 from backend.features.auth.service import Authenticator
 from backend.features.catalog.recent import RecentModels
 from backend.features.catalog.service import CatalogService
@@ -31,6 +33,7 @@ class Container:
     generation: GenerationService
     ollama_api: OllamaApi
     responses_api: ResponsesApi
+    audio_api: AudioApi
 
 
 @contextlib.asynccontextmanager
@@ -63,4 +66,8 @@ async def open_container(settings: Settings) -> AsyncIterator[Container]:
                 bodies,
             ),
             responses_api=ResponsesApi(Responses(catalog, generation, recent), bodies),
+            audio_api=AudioApi(
+                Transcriptions(catalog, generation, recent, max_bytes=limits.audio_bytes),
+                replace(bodies, body_bytes=limits.audio_bytes + FORM_BYTES),
+            ),
         )

@@ -10,7 +10,7 @@ Nothing an upstream says moves us elsewhere: no redirects, no proxies from the e
 import asyncio
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from http import HTTPStatus
 from typing import Any
@@ -32,7 +32,9 @@ from backend.llm.errors import (
 from backend.providers.status import raise_for_status
 from backend.providers.watchdog import Timeouts, Watchdog
 from backend.wire.jsontext import encode_json
+from backend.wire.multipart import Form
 
+_JSON = "application/json"
 _READ = "passerelle.read"
 _READ_BUFFER = 16 * 1024
 _ERROR_BYTES = 64 * 1024
@@ -95,7 +97,9 @@ class Endpoint:
         """Return what an upstream said with our own key taken out, should it have repeated it."""
         return body.replace(self._secret, b"[masked]") if self._secret else body
 
-    async def send(self, method: str, path: str, accept: str, body: bytes | None, connect: float) -> httpx.Response:
+    async def send(
+        self, method: str, path: str, accept: str, body: bytes | None, connect: float, content_type: str = _JSON
+    ) -> httpx.Response:
         """Send a request and return the response with its body unread."""
         url = self._urls.get(path)
         if url is None:
@@ -106,7 +110,7 @@ class Endpoint:
             request = httpx.Request(method, url, headers=headers, extensions=extensions)
         else:
             # A stream instead of content: the transport adds Host and Content-Length itself, more cheaply.
-            headers.append((b"content-type", b"application/json"))
+            headers.append((b"content-type", content_type.encode()))
             stream = httpx.ByteStream(body)
             request = httpx.Request(method, url, headers=headers, stream=stream, extensions=extensions)
             request.read()
@@ -241,6 +245,11 @@ class Upstream:
         """Post `body` and return the whole reply."""
         return await self._fetch("POST", path, encode_json(body), self.timeouts)
 
+    async def post_form(self, path: str, form: Form) -> bytes:
+        """Post a form and return the whole reply, which may take as long as a whole answer."""
+        patient = replace(self.timeouts, first_byte=self.timeouts.total)
+        return await self._fetch("POST", path, form.data, patient, form.content_type)
+
     async def get(self, path: str, *, timeout: float) -> bytes:  # noqa: ASYNC109 (the watchdog bounds it)
         """Return the whole reply to a GET, within `timeout` seconds."""
         limits = Timeouts(min(self.timeouts.connect, timeout), timeout, timeout, timeout)
@@ -251,19 +260,30 @@ class Upstream:
                 f"backend {self.name!r} has nothing at {path} (404 Not Found); check its base URL"
             ) from None
 
-    async def _fetch(self, method: str, path: str, body: bytes | None, timeouts: Timeouts) -> bytes:
-        reader = await self._send(method, path, "application/json", body, timeouts, _REPLY_BYTES)
+    async def _fetch(
+        self, method: str, path: str, body: bytes | None, timeouts: Timeouts, content_type: str = _JSON
+    ) -> bytes:
+        reader = await self._send(method, path, _JSON, body, timeouts, _REPLY_BYTES, content_type)
         try:
             return await reader.read_all()
         finally:
             await reader.aclose()
 
     async def _send(
-        self, method: str, path: str, accept: str, body: bytes | None, timeouts: Timeouts, limit: int
+        self,
+        method: str,
+        path: str,
+        accept: str,
+        body: bytes | None,
+        timeouts: Timeouts,
+        limit: int,
+        content_type: str = _JSON,
     ) -> BodyReader:
         watchdog = Watchdog(self.name, timeouts)
         try:
-            response = await watchdog.wait(lambda: self._endpoint.send(method, path, accept, body, timeouts.connect))
+            response = await watchdog.wait(
+                lambda: self._endpoint.send(method, path, accept, body, timeouts.connect, content_type)
+            )
         except _NETWORK_ERRORS as error:
             watchdog.close()
             raise _network_error(self.name, error, connected=False) from error

@@ -39,6 +39,12 @@ def require_vision(model: CatalogModel, request: ChatRequest) -> None:
         raise InvalidRequest("this model does not support image input")
 
 
+def require_audio(model: CatalogModel, requested: str) -> None:
+    """Raise when speech goes to a model whose upstream says that it cannot hear."""
+    if model.info.is_listed and not model.can(Capability.AUDIO):
+        raise InvalidRequest(f'"{requested}" does not support audio')
+
+
 def check_chat(model: CatalogModel, request: ChatRequest, requested: str) -> None:
     """Raise unless the model can do everything a conversation asks for; `requested` is the caller's name for it."""
     if request.thinking:

@@ -126,11 +126,12 @@ class EventEncoder:
 
     def encode(self, events: Sequence[ChatEvent]) -> bytes:
         """Return the events of the wire that these become."""
+        if not self._sequence and type(events[-1]) is Started:
+            return b""  # nothing to show yet: what fails now still gets its own status
         written: list[bytes] = [] if self._sequence else self._begin()
         for event in events:
-            kind = type(event)
-            if isinstance(event, TextDelta | ThinkingDelta):
-                if self._open is not kind:
+            if type(event) is TextDelta or type(event) is ThinkingDelta:
+                if self._open is not type(event):
                     self._close(written)
                     self._open_item(event, written)
                 self._texts.append(event.text)
@@ -154,9 +155,9 @@ class EventEncoder:
         written.append(b'event: error\ndata: {"code":null,' + told + b"," + rest[1:] + b"\n\n")
         return b"".join(written)
 
-    def _other(self, event: Started | ToolCall | Finished, written: list[bytes]) -> None:
+    def _other(self, event: ChatEvent, written: list[bytes]) -> None:
         match event:
-            case Started():
+            case Started() | TextDelta() | ThinkingDelta():
                 pass
             case ToolCall():
                 self._close(written)
