@@ -92,6 +92,7 @@ class ToolBody(ResponsesModel):
     name: str = ""
     description: str = ""
     parameters: dict[str, Any] = Field(default_factory=dict)
+    strict: bool | None = None
     tools: list["ToolBody"] = Field(default_factory=list)
 
 
@@ -107,7 +108,9 @@ class FormatBody(ResponsesModel):
     """The form of the answer's text."""
 
     type: str = "text"
+    name: str | None = None
     json_schema: dict[str, Any] | None = Field(None, alias="schema")
+    strict: bool | None = None
 
 
 class TextBody(ResponsesModel):
