@@ -1,5 +1,6 @@
 """`POST /v1/audio/transcriptions` as the official OpenAI SDK and plain HTTP clients meet it."""
 
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -129,7 +130,7 @@ def test_a_rate_limit_is_passed_on(failing_mistral: Served) -> None:
 
 
 def test_size_and_key_are_checked_before_anything_is_parsed(tmp_path: Path) -> None:
-    key = "k" * 24
+    key = secrets.token_urlsafe(24)
     with ScriptedUpstream() as upstream:
         upstream.defaults["GET /v1/models"] = mistral_models()
         env = {
