@@ -13,16 +13,18 @@ from backend.bootstrap.safety import accepted_keys
 from backend.core.config import Settings
 from backend.core.memory import settle_memory
 from backend.features.anthropic_api.router import router as anthropic
+from backend.features.audio_api.router import router as audio
 from backend.features.auth.router import router as auth
 from backend.features.health.router import router as health
 from backend.features.ollama_api.router import public as ollama_public
 from backend.features.ollama_api.router import router as ollama
 from backend.features.openai_api.router import router as openai
+from backend.features.responses_api.router import router as responses
 from backend.web.access import AccessLog
 from backend.web.origins import OriginGuard
 from backend.web.path_key import PathKey
 
-ROUTERS = (ollama, openai, anthropic, ollama_public, health, auth)
+ROUTERS = (ollama, openai, responses, anthropic, audio, ollama_public, health, auth)
 """Every router, each with its full prefix."""
 
 

@@ -3,13 +3,15 @@
 import contextlib
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from backend.bootstrap.backends import check_backends, open_backends
 from backend.bootstrap.safety import accepted_keys, registered_public_keys
 from backend.core.config import Settings
 from backend.features.anthropic_api.deps import AnthropicApi
 from backend.features.anthropic_api.service import Messages
+from backend.features.audio_api.deps import FORM_BYTES, AudioApi
+from backend.features.audio_api.service import Transcriptions
 from backend.features.auth.identities import Identities
 from backend.features.auth.router import CONNECT
 from backend.features.auth.service import Authenticator
@@ -26,6 +28,8 @@ from backend.features.ollama_api.models import Models
 from backend.features.openai_api.deps import OpenAIApi
 from backend.features.openai_api.inference import Inference as OpenAIInference
 from backend.features.openai_api.models import Models as OpenAIModels
+from backend.features.responses_api.deps import ResponsesApi
+from backend.features.responses_api.service import Responses
 from backend.providers.http import Upstream
 from backend.web.body import BodyLimits
 
@@ -41,6 +45,8 @@ class Container:
     ollama_api: OllamaApi
     anthropic_api: AnthropicApi
     openai_api: OpenAIApi
+    responses_api: ResponsesApi
+    audio_api: AudioApi
 
 
 @contextlib.asynccontextmanager
@@ -75,6 +81,11 @@ async def open_container(settings: Settings) -> AsyncIterator[Container]:
                 Management(catalog, ManagementRules(ollama.manage, ollama.push, ollama.pull_hosts)),
                 bodies,
                 ollama.blob_bytes,
+            ),
+            responses_api=ResponsesApi(Responses(intake), bodies),
+            audio_api=AudioApi(
+                Transcriptions(intake, max_bytes=limits.audio_bytes),
+                replace(bodies, body_bytes=limits.audio_bytes + FORM_BYTES),
             ),
             anthropic_api=AnthropicApi(Messages(intake), bodies),
             openai_api=OpenAIApi(OpenAIInference(intake), OpenAIModels(catalog), bodies),

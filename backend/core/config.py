@@ -148,6 +148,7 @@ class LimitSettings(Group):
     """How much one process takes on."""
 
     body_bytes: int = Field(20 * 2**20, gt=0, description="Size of a request body.")
+    audio_bytes: int = Field(25 * 2**20, gt=0, description="Size of an audio file to transcribe.")
     line_bytes: int = Field(2**20, gt=0, description="Size of one event from a backend.")
     answer_bytes: int = Field(64 * 2**20, gt=0, description="Bytes a backend may send for one answer.")
     concurrent_requests: int = Field(1000, gt=0, description="Answers generated at the same time, per process.")

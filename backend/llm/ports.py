@@ -11,7 +11,15 @@ from backend.core.errors import GatewayError
 from backend.llm.capabilities import ModelInfo
 from backend.llm.digests import BlobDigest
 from backend.llm.events import ChatEvent
-from backend.llm.types import ChatRequest, CompletionRequest, Embeddings, EmbedRequest, WireSource
+from backend.llm.types import (
+    ChatRequest,
+    CompletionRequest,
+    Embeddings,
+    EmbedRequest,
+    Transcription,
+    TranscriptionRequest,
+    WireSource,
+)
 
 
 class EventStream(Protocol):
@@ -81,6 +89,15 @@ class Embedder(Protocol):
 
     async def embed(self, request: EmbedRequest) -> Embeddings:
         """Return one vector per input, in order, as the upstream gave them (not normalised)."""
+        ...
+
+
+@runtime_checkable
+class Transcriber(Protocol):
+    """Writes down speech."""
+
+    async def transcribe(self, request: TranscriptionRequest) -> Transcription:
+        """Return what was said; raise `UnsupportedFeature` where the upstream has no way to do it."""
         ...
 
 

@@ -174,3 +174,43 @@ class Embeddings:
 
     vectors: Sequence[Sequence[float]]
     prompt_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class TranscriptionRequest:
+    """Speech to be written down."""
+
+    model: str
+    audio: bytes
+    filename: str
+    """For example `audio.mp3`: upstreams go by its ending; made by us, never the caller's."""
+    media_type: str
+    """For example `audio/mpeg`; made by us as well."""
+    language: str = ""
+    """Of the speech, for example `en`; "" when the caller does not say."""
+    prompt: str = ""
+    """Words that may occur; a hint."""
+    temperature: float | None = None
+    with_segments: bool = False
+    """Whether the caller wants to know when each part was said."""
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A part of a transcription and when it was said, in seconds from the start."""
+
+    start: float
+    end: float
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Transcription:
+    """What was said; what the upstream did not tell is empty or None."""
+
+    text: str
+    language: str = ""
+    seconds: float | None = None
+    segments: tuple[Segment, ...] = ()
+    prompt_tokens: int = 0
+    completion_tokens: int = 0

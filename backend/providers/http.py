@@ -33,7 +33,9 @@ from backend.providers.status import raise_for_status
 from backend.providers.upload import Upload
 from backend.providers.watchdog import Timeouts, Watchdog
 from backend.wire.jsontext import encode_json
+from backend.wire.multipart import Form
 
+_JSON = "application/json"
 _READ = "passerelle.read"
 _READ_BUFFER = 16 * 1024
 _ERROR_BYTES = 64 * 1024
@@ -100,7 +102,7 @@ class Endpoint:
         return body.replace(self._secret, b"[masked]") if self._secret else body
 
     async def send(
-        self, method: str, path: str, accept: str, body: bytes | Upload | None, connect: float
+        self, method: str, path: str, accept: str, body: bytes | Form | Upload | None, connect: float
     ) -> httpx.Response:
         """Send a request and return the response with its body unread."""
         url = self._url(path)
@@ -114,8 +116,9 @@ class Endpoint:
             request = httpx.Request(method, url, headers=headers, stream=body, extensions=extensions)
         else:
             # A stream instead of content: the transport adds Host and Content-Length itself, more cheaply.
-            headers.append((b"content-type", b"application/json"))
-            stream = httpx.ByteStream(body)
+            content_type, data = (body.content_type, body.data) if isinstance(body, Form) else (_JSON, body)
+            headers.append((b"content-type", content_type.encode()))
+            stream = httpx.ByteStream(data)
             request = httpx.Request(method, url, headers=headers, stream=stream, extensions=extensions)
             request.read()
         return await self._transport.handle_async_request(request)
@@ -261,6 +264,10 @@ class Upstream:
             return False
         return True
 
+    async def post_form(self, path: str, form: Form) -> bytes:
+        """Post a form and return the whole reply, which may take as long as a whole answer."""
+        return await self._fetch("POST", path, form, replace(self.timeouts, first_byte=self.timeouts.total))
+
     async def upload(self, path: str, pieces: AsyncIterator[bytes]) -> None:
         """Post a body of any length as its pieces come; it may take a day while something moves.
 
@@ -283,15 +290,15 @@ class Upstream:
                 f"backend {self.name!r} has nothing at {path} (404 Not Found); check its base URL"
             ) from None
 
-    async def _fetch(self, method: str, path: str, body: bytes | Upload | None, timeouts: Timeouts) -> bytes:
-        reader = await self._send(method, path, "application/json", body, timeouts, _REPLY_BYTES)
+    async def _fetch(self, method: str, path: str, body: bytes | Form | Upload | None, timeouts: Timeouts) -> bytes:
+        reader = await self._send(method, path, _JSON, body, timeouts, _REPLY_BYTES)
         try:
             return await reader.read_all()
         finally:
             await reader.aclose()
 
     async def _send(
-        self, method: str, path: str, accept: str, body: bytes | Upload | None, timeouts: Timeouts, limit: int
+        self, method: str, path: str, accept: str, body: bytes | Form | Upload | None, timeouts: Timeouts, limit: int
     ) -> BodyReader:
         watchdog = Watchdog(self.name, timeouts)
         if isinstance(body, Upload):

@@ -1,4 +1,4 @@
-"""Mistral's API: chat, gap filling, embeddings and the model list."""
+"""Mistral's API: chat, gap filling, embeddings, transcriptions and the model list."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -7,11 +7,19 @@ from backend.llm.capabilities import Capability, ModelInfo
 from backend.llm.errors import ProviderRejected, UnsupportedFeature
 from backend.llm.lead_in import EchoedPrefix
 from backend.llm.ports import EventStream
-from backend.llm.types import ChatRequest, CompletionRequest, Embeddings, EmbedRequest
+from backend.llm.types import (
+    ChatRequest,
+    CompletionRequest,
+    Embeddings,
+    EmbedRequest,
+    Transcription,
+    TranscriptionRequest,
+)
 from backend.providers.batches import BatchLimits, embed_in_batches
 from backend.providers.http import Upstream
 from backend.providers.profiles import find_profile, parameter_size
 from backend.providers.streams import DecodedStream
+from backend.wire.audio.upstream import PATH, read_transcription, write_mistral
 from backend.wire.mistral.messages import MessageStyle, answer_prefix
 from backend.wire.mistral.models import read_models
 from backend.wire.mistral.request import EXTENDED_FIELDS, ModelStyle, write_chat, write_embed, write_fim
@@ -34,7 +42,7 @@ class MistralHabits:
 
 
 class MistralProvider:
-    """Speaks to Mistral's API; implements `ChatProvider`, `Completer`, `Embedder` and `ModelLister`."""
+    """Speaks to Mistral's API; implements all ports of hosted models."""
 
     def __init__(self, upstream: Upstream, habits: MistralHabits, *, list_timeout: float) -> None:
         self._upstream = upstream
@@ -74,6 +82,10 @@ class MistralProvider:
             return read_embeddings(body, self._upstream.name, len(part.inputs))
 
         return await embed_in_batches(request, send, _BATCHES, too_much=lambda error: error.code == _TOO_MUCH)
+
+    async def transcribe(self, request: TranscriptionRequest) -> Transcription:
+        """See `Transcriber.transcribe`."""
+        return read_transcription(await self._upstream.post_form(PATH, write_mistral(request)), self._upstream.name)
 
     async def _open_chat(self, request: ChatRequest) -> EventStream:
         style = ModelStyle(

@@ -5,14 +5,22 @@ from dataclasses import dataclass
 from typing import Any
 
 from backend.llm.capabilities import Capability, ModelInfo
-from backend.llm.errors import UnsupportedFeature
+from backend.llm.errors import ModelNotFound, UnsupportedFeature
 from backend.llm.lead_in import ThinkTags
 from backend.llm.ports import EventStream
-from backend.llm.types import ChatRequest, CompletionRequest, Embeddings, EmbedRequest
+from backend.llm.types import (
+    ChatRequest,
+    CompletionRequest,
+    Embeddings,
+    EmbedRequest,
+    Transcription,
+    TranscriptionRequest,
+)
 from backend.providers.batches import BatchLimits, embed_in_batches
 from backend.providers.http import Upstream
 from backend.providers.profiles import find_profile, parameter_size, quantization
 from backend.providers.streams import DecodedStream
+from backend.wire.audio.upstream import PATH, read_transcription, write_openai
 from backend.wire.openai.chunks import ChunkDecoder
 from backend.wire.openai.embeddings import read_embeddings
 from backend.wire.openai.models import card_number, read_cards
@@ -33,7 +41,7 @@ class ModelFacts:
 
 
 class OpenAICompatibleProvider:
-    """Speaks chat completions; implements `ChatProvider`, `Completer`, `Embedder` and `ModelLister`."""
+    """Speaks chat completions; implements all ports of hosted models."""
 
     def __init__(self, upstream: Upstream, dialect: Dialect, facts: ModelFacts, *, list_timeout: float) -> None:
         self._upstream = upstream
@@ -80,6 +88,16 @@ class OpenAICompatibleProvider:
             return read_embeddings(reply, self._upstream.name, len(part.inputs))
 
         return await embed_in_batches(request, send, _BATCHES, too_much=lambda _error: False)
+
+    async def transcribe(self, request: TranscriptionRequest) -> Transcription:
+        """See `Transcriber.transcribe`; most of these servers only have this where they serve a speech model."""
+        try:
+            reply = await self._upstream.post_form(PATH, write_openai(request))
+        except ModelNotFound:
+            raise UnsupportedFeature(
+                f"backend {self._upstream.name!r} cannot transcribe audio with this model; choose a speech model"
+            ) from None
+        return read_transcription(reply, self._upstream.name)
 
     def _describe(self, card: dict[str, Any]) -> ModelInfo:
         model_id = str(card["id"])

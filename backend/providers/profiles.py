@@ -21,6 +21,7 @@ _TOOLS = frozenset({Capability.COMPLETION, Capability.TOOLS})
 _SEES = _TOOLS | {Capability.VISION}
 _THINKS = _TOOLS | {Capability.THINKING}
 _FILLS = _TOOLS | {Capability.INSERT}
+_HEARS = frozenset({Capability.AUDIO})
 _EMBEDS = frozenset({Capability.EMBEDDING})
 
 
@@ -49,6 +50,8 @@ _BY_TEMPLATE, _BY_EFFORT, _AS_MISTRAL = ReasoningStyle.TEMPLATE, ReasoningStyle.
 
 PROFILES: tuple[Profile, ...] = (
     _profile(r"embed|(^|[/-])(bge|gte|e5|minilm|jina-emb)", "bert", _EMBEDS),
+    _profile(r"whisper|transcribe", "whisper", _HEARS),
+    _profile(r"voxtral", "mistral", _TOOLS | _HEARS),
     _profile(r"codestral", "mistral", _FILLS, fim=_MISTRAL_FIM),
     _profile(r"magistral|mistral-small-(26|4)|mistral-medium-(26|3[.-]5)", "mistral", _THINKS | _SEES, _AS_MISTRAL),
     _profile(r"pixtral|mistral-small-3\.[12]|mistral-small-250[36]|mistral-large-3|ministral-3", "mistral", _SEES),

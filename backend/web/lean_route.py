@@ -22,7 +22,7 @@ ErrorWriter = Callable[[GatewayError], bytes]
 class LeanRoute(APIRoute):
     """See the module; use as `APIRouter(route_class=LeanRoute)`."""
 
-    write_error: ClassVar[ErrorWriter | None] = None
+    write_error: ClassVar["staticmethod[[GatewayError], bytes] | None"] = None
     """Writes an error as the clients of this route expect it; None means as Ollama does. Set it in a subclass."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:

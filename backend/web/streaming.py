@@ -18,7 +18,7 @@ from backend.core.logging import get_logger
 from backend.llm.ports import Answer
 from backend.web.body import BodyLimits, read_request_body
 from backend.web.client import ClientWatch
-from backend.web.replies import empty_response, json_response
+from backend.web.replies import empty_response, json_response, text_response
 
 _log = get_logger(__name__)
 
@@ -37,9 +37,9 @@ _STREAM_HEADERS = [
 
 
 async def respond(
-    request: Request, limits: BodyLimits, open_answer: Callable[[bytes], Awaitable[Answer | bytes]]
+    request: Request, limits: BodyLimits, open_answer: Callable[[bytes], Awaitable[Answer | bytes | str]]
 ) -> Response:
-    """Read the body, open the answer and return the response that will write it.
+    """Read the body, open the answer and return the response that will write it; bytes are JSON, a string is text.
 
     The client is watched from here on: when it leaves, `open_answer` is cancelled and the upstream closed, streamed or
     not. An answer of no bytes is a reply without a body. Errors raised before the first byte leave as they are, for the
@@ -50,7 +50,7 @@ async def respond(
     try:
         with watch.guard():
             answer = await open_answer(body)
-            if not isinstance(answer, bytes) and not answer.is_streamed:
+            if not isinstance(answer, bytes | str) and not answer.is_streamed:
                 answer = await _collect(answer)
     except asyncio.CancelledError:
         # Not the client (the guard would have said so): the server is stopping and has waited long enough.
@@ -59,10 +59,16 @@ async def respond(
     except BaseException:
         watch.stop()
         raise
-    if isinstance(answer, bytes):
+    if isinstance(answer, bytes | str):
         watch.stop()
+        if isinstance(answer, str):
+            return _text(answer)
         return json_response(answer) if answer else empty_response()
     return AnswerResponse(answer, watch)
+
+
+def _text(reply: str) -> Response:
+    return text_response(reply.encode("utf-8", "replace"), headers={"content-type": "text/plain; charset=utf-8"})
 
 
 async def _collect(answer: Answer) -> bytes:

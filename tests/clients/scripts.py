@@ -11,6 +11,7 @@ GOLDEN = Path(__file__).parents[1] / "golden"
 CHAT = "POST /v1/chat/completions"
 FIM = "POST /v1/fim/completions"
 EMBEDDINGS = "POST /v1/embeddings"
+TRANSCRIPTIONS = "POST /v1/audio/transcriptions"
 OLLAMA_CHAT = "POST /api/chat"
 
 _NO_ABILITIES = dict.fromkeys(
@@ -48,7 +49,7 @@ def _card(ident: str, name: str, context: int, *abilities: str, aliases: Sequenc
 
 
 def mistral_models() -> Reply:
-    """List a reasoning model with an alias, a plain one, a fill-in-the-middle one and an embedding one."""
+    """List a reasoning model with an alias, a plain one, a fill-in-the-middle, an embedding and a speech one."""
     small = ("completion_chat", "function_calling", "reasoning", "vision")
     code = ("completion_chat", "function_calling", "completion_fim")
     return json_reply(
@@ -72,6 +73,7 @@ def mistral_models() -> Reply:
                 _card("ministral-3b-2512", "ministral-3b-2512", 131072, "completion_chat"),
                 _card("codestral-2508", "codestral-2508", 131072, *code),
                 _card("mistral-embed", "mistral-embed", 8192),
+                _card("voxtral-mini-latest", "voxtral-mini-2602", 32768, "audio_transcription"),
             ],
         }
     )
@@ -190,6 +192,14 @@ def embeddings(*vectors: Sequence[float]) -> Reply:
     data = [{"object": "embedding", "embedding": v, "index": i} for i, v in enumerate(vectors)]
     usage = {"prompt_tokens": 11, "completion_tokens": 0, "total_tokens": 11}
     return json_reply({"id": "0718", "object": "list", "data": data[::-1], "model": "mistral-embed", "usage": usage})
+
+
+def transcription(text: str, *segments: tuple[float, float, str], language: str | None = "fr") -> Reply:
+    """Answer with what was said, as Mistral does."""
+    parts = [{"type": "transcription_segment", "text": t, "start": a, "end": b} for a, b, t in segments]
+    usage = {"prompt_tokens": 4, "completion_tokens": 6, "total_tokens": 385, "prompt_audio_seconds": 12}
+    reply = {"model": "voxtral-mini-2602", "text": text, "language": language, "segments": parts, "usage": usage}
+    return json_reply(reply)
 
 
 def ollama_answer(stream: str) -> Reply:

@@ -16,7 +16,15 @@ from backend.llm.digests import BlobDigest
 from backend.llm.errors import ModelNotFound
 from backend.llm.events import ChatEvent, Finished, Started, TextDelta, Usage
 from backend.llm.names import listable_name
-from backend.llm.types import ChatRequest, CompletionRequest, Embeddings, EmbedRequest, WireSource
+from backend.llm.types import (
+    ChatRequest,
+    CompletionRequest,
+    Embeddings,
+    EmbedRequest,
+    Transcription,
+    TranscriptionRequest,
+    WireSource,
+)
 from backend.providers.http import Endpoint, Limits, Upstream
 from backend.providers.watchdog import Timeouts
 
@@ -67,13 +75,14 @@ class ScriptedStream:
 
 
 class ScriptedProvider:
-    """Implements `ChatProvider`, `Completer`, `Embedder` and `ModelLister` from scripts; the last script repeats."""
+    """Implements `ChatProvider`, `Completer`, `Embedder`, `Transcriber` and `ModelLister`; the last script repeats."""
 
     def __init__(self, *answers: Script, models: Sequence[ModelInfo] = ()) -> None:
         self.answers = list(answers) or [HELLO]
         self.models: Sequence[ModelInfo] | BaseException | Pause = models
         self.vectors: Sequence[Sequence[float]] | BaseException | Pause | None = None
-        self.requests: list[ChatRequest | CompletionRequest | EmbedRequest] = []
+        self.heard: Transcription | BaseException | Pause = Transcription("hello")
+        self.requests: list[ChatRequest | CompletionRequest | EmbedRequest | TranscriptionRequest] = []
         self.streams: list[ScriptedStream] = []
         self.listings = 0
         self.gate: asyncio.Event | None = None
@@ -103,6 +112,14 @@ class ScriptedProvider:
             raise self.vectors
         given = self.vectors if isinstance(self.vectors, Sequence) else None
         return Embeddings(given or [[3.0, 4.0] for _ in request.inputs], 5)
+
+    async def transcribe(self, request: TranscriptionRequest) -> Transcription:
+        self.requests.append(request)
+        if isinstance(self.heard, Pause):
+            await hang()
+        if isinstance(self.heard, BaseException):
+            raise self.heard
+        return self.heard
 
     async def _open(self, request: ChatRequest | CompletionRequest) -> ScriptedStream:
         self.requests.append(request)
@@ -310,13 +327,14 @@ class Answer:
 
 @dataclass(frozen=True)
 class Asked:
-    """One request as it arrived."""
+    """One request as it arrived; `body` is the parsed JSON, or None when it was none."""
 
     method: str
     path: str
     headers: Mapping[str, str]
     body: Any
     """The decoded JSON, the bytes of what is none, or None."""
+    raw: bytes = b""
 
 
 Responder = Callable[[Asked], Answer | BaseException | Pause]
@@ -341,17 +359,17 @@ class MockUpstream:
 
     async def _handle(self, request: httpx.Request) -> httpx.Response:
         content = await request.aread()
-        asked = Asked(request.method, request.url.path, dict(request.headers), _decoded(content))
+        asked = Asked(request.method, request.url.path, dict(request.headers), _decoded(content), content)
         self.asked.append(asked)
         answer = self.respond(asked)
         if isinstance(answer, Pause):
             await hang()
         if isinstance(answer, BaseException):
             raise answer
-        body = answer.body if isinstance(answer.body, Body) else Body(answer.body)
-        self.bodies.append(body)
+        said = answer.body if isinstance(answer.body, Body) else Body(answer.body)
+        self.bodies.append(said)
         headers = {"content-type": answer.content_type, **answer.headers}
-        return httpx.Response(answer.status, headers=headers, stream=body)
+        return httpx.Response(answer.status, headers=headers, stream=said)
 
 
 def _decoded(content: bytes) -> Any:

@@ -1,7 +1,6 @@
 """The messages API (`ollama-wire.md` 10.4); the headers `anthropic-version` and `anthropic-beta` are not looked at."""
 
 from functools import partial
-from typing import ClassVar
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
@@ -10,7 +9,7 @@ from backend.core.errors import GatewayError
 from backend.features.anthropic_api.deps import anthropic_api
 from backend.features.auth.deps import CALLERS, principal_of
 from backend.web.access import current_request_id
-from backend.web.lean_route import ErrorWriter, LeanRoute
+from backend.web.lean_route import LeanRoute
 from backend.web.openapi import json_body
 from backend.web.streaming import respond
 from backend.wire.anthropic.errors import write_error
@@ -24,7 +23,7 @@ def _write_error(error: GatewayError) -> bytes:
 class AnthropicRoute(LeanRoute):
     """A route whose errors have the shape that the clients of the messages API read."""
 
-    write_error: ClassVar[ErrorWriter | None] = staticmethod(_write_error)
+    write_error = staticmethod(_write_error)
 
 
 router = APIRouter(prefix="/v1", tags=["anthropic"], dependencies=[CALLERS], route_class=AnthropicRoute)

@@ -5,7 +5,7 @@ from typing import Literal
 
 from backend.core.metrics import CIRCUIT_OPEN
 from backend.llm.errors import CircuitOpen
-from backend.llm.ports import ChatProvider, Completer, Embedder, ModelLister, ModelServer, Passthrough
+from backend.llm.ports import ChatProvider, Completer, Embedder, ModelLister, ModelServer, Passthrough, Transcriber
 
 CircuitState = Literal["closed", "open", "half-open"]
 
@@ -113,6 +113,7 @@ class Backend:
         self.chat = provider if isinstance(provider, ChatProvider) else None
         self.completer = provider if isinstance(provider, Completer) else None
         self.embedder = provider if isinstance(provider, Embedder) else None
+        self.transcriber = provider if isinstance(provider, Transcriber) else None
         self.passthrough = provider if isinstance(provider, Passthrough) else None
         self.server = provider if isinstance(provider, ModelServer) else None
         self.breaker = breaker

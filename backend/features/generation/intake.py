@@ -3,11 +3,18 @@
 from backend.features.auth.principal import Principal
 from backend.features.catalog.recent import RecentModels
 from backend.features.catalog.service import CatalogModel, CatalogService
-from backend.features.generation.requirements import Verb, check_request, require_vision
+from backend.features.generation.requirements import Verb, check_request, require_audio, require_vision
 from backend.features.generation.service import GenerationService
 from backend.llm.errors import ModelNotFound
 from backend.llm.ports import Answer, Encoder
-from backend.llm.types import ChatRequest, CompletionRequest, Embeddings, EmbedRequest
+from backend.llm.types import (
+    ChatRequest,
+    CompletionRequest,
+    Embeddings,
+    EmbedRequest,
+    Transcription,
+    TranscriptionRequest,
+)
 
 
 class Intake:
@@ -69,6 +76,13 @@ class Intake:
     async def embed(self, model: CatalogModel, request: EmbedRequest) -> Embeddings:
         """Return one vector per text, as the upstream gave them."""
         return await self._generation.embed(model, request)
+
+    async def transcribe(self, request: TranscriptionRequest, principal: Principal) -> Transcription:
+        """Return what was said, by the model the request names."""
+        model = await self.find(request.model, principal)
+        require_audio(model, request.model)
+        self.note_use(model)
+        return await self._generation.transcribe(model, request)
 
     def note_use(self, model: CatalogModel, keep_alive: float | None = None) -> None:
         """Let a hosted model count as loaded for a while."""

@@ -51,3 +51,9 @@ def require_vision(model: CatalogModel, request: ChatRequest) -> None:
     """Raise when images go to a model whose upstream says that it cannot see."""
     if model.info.is_listed and not model.can(Capability.VISION) and any(m.images for m in request.messages):
         raise InvalidRequest("this model does not support image input")
+
+
+def require_audio(model: CatalogModel, requested: str) -> None:
+    """Raise when speech goes to a model whose upstream says that it cannot hear."""
+    if model.info.is_listed and not model.can(Capability.AUDIO):
+        raise InvalidRequest(f'"{requested}" does not support audio')

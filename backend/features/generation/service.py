@@ -25,11 +25,21 @@ from backend.features.generation.routing import RetryBudget, choose
 from backend.llm.errors import ModelNotFound, ProviderAuthFailed, ProviderError, UnsupportedFeature
 from backend.llm.names import parse_name
 from backend.llm.ports import Answer, Encoder, EventStream, LineStream
-from backend.llm.types import ChatRequest, CompletionRequest, Embeddings, EmbedRequest, WireSource
+from backend.llm.types import (
+    ChatRequest,
+    CompletionRequest,
+    Embeddings,
+    EmbedRequest,
+    Transcription,
+    TranscriptionRequest,
+    WireSource,
+)
 
 _log = get_logger(__name__)
 
 Result = TypeVar("Result")
+
+_NO_SPEECH = "this backend cannot transcribe audio; choose a speech model of a Mistral or OpenAI-compatible backend"
 
 
 class GenerationService:
@@ -78,12 +88,37 @@ class GenerationService:
         """Return one vector per text, as the upstream gave them."""
 
         async def embed_at(candidate: Candidate) -> Embeddings:
+            if candidate.backend.embedder is None:
+                raise UnsupportedFeature(f'"{request.model}" does not support embeddings')
+            return await candidate.backend.embedder.embed(replace(request, model=candidate.info.model_id))
+
+        done, backend = await self._ask(model, request.model, embed_at)
+        TOKENS.labels(backend.name, "prompt").inc(done.prompt_tokens)
+        return done
+
+    async def transcribe(self, model: CatalogModel, request: TranscriptionRequest) -> Transcription:
+        """Return what was said."""
+
+        async def transcribe_at(candidate: Candidate) -> Transcription:
+            if candidate.backend.transcriber is None:
+                raise UnsupportedFeature(_NO_SPEECH)
+            return await candidate.backend.transcriber.transcribe(replace(request, model=candidate.info.model_id))
+
+        done, backend = await self._ask(model, request.model, transcribe_at)
+        TOKENS.labels(backend.name, "prompt").inc(done.prompt_tokens)
+        TOKENS.labels(backend.name, "completion").inc(done.completion_tokens)
+        return done
+
+    async def _ask(
+        self, model: CatalogModel, requested: str, call: Callable[[Candidate], Awaitable[Result]]
+    ) -> tuple[Result, Backend]:
+        """Run a call whose result comes in one piece; return it and the backend that gave it."""
+
+        async def call_at(candidate: Candidate) -> tuple[Result, Backend]:
             permit = candidate.backend.breaker.acquire()
             candidate.backend.in_flight += 1
             try:
-                if candidate.backend.embedder is None:
-                    raise UnsupportedFeature(f'"{request.model}" does not support embeddings')
-                done = await candidate.backend.embedder.embed(replace(request, model=candidate.info.model_id))
+                done = await call(candidate)
                 permit.succeed()
             except ProviderError as error:
                 _blame(candidate, permit, error)
@@ -91,10 +126,9 @@ class GenerationService:
             finally:
                 permit.abandon()
                 candidate.backend.in_flight -= 1
-            TOKENS.labels(candidate.backend.name, "prompt").inc(done.prompt_tokens)
-            return done
+            return done, candidate.backend
 
-        result = await self._admitted(model, request.model, embed_at)
+        result = await self._admitted(model, requested, call_at)
         self._admission.leave()
         return result
 

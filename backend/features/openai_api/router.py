@@ -1,14 +1,13 @@
 """OpenAI's routes as Ollama serves them (`ollama-wire.md` 10); errors have OpenAI's shape."""
 
 from functools import partial
-from typing import ClassVar
 
 from fastapi import APIRouter, HTTPException, Request
 from starlette.responses import Response
 
 from backend.features.auth.deps import CALLERS, principal_of
 from backend.features.openai_api.deps import openai_api
-from backend.web.lean_route import ErrorWriter, LeanRoute
+from backend.web.lean_route import LeanRoute
 from backend.web.openapi import json_body
 from backend.web.replies import json_response
 from backend.web.streaming import respond
@@ -19,7 +18,7 @@ from backend.wire.openai.schemas import ChatBody, CompletionBody, EmbeddingsBody
 class OpenAIRoute(LeanRoute):
     """A lean route whose errors are written as OpenAI's."""
 
-    write_error: ClassVar[ErrorWriter | None] = staticmethod(write_error)
+    write_error = staticmethod(write_error)
 
 
 router = APIRouter(tags=["openai"], dependencies=[CALLERS], route_class=OpenAIRoute)

@@ -12,6 +12,7 @@ _FLAGS = {
     "reasoning": Capability.THINKING,
     "completion_fim": Capability.INSERT,
     "audio": Capability.AUDIO,
+    "audio_transcription": Capability.AUDIO,
 }
 _EMBEDDING_LENGTHS = {"mistral-embed": 1024, "codestral-embed": 1536}
 _CHATLESS_CONTEXT = 8192
@@ -19,12 +20,12 @@ _CHATLESS_CONTEXT = 8192
 
 
 def read_models(body: bytes, backend: str) -> list[ModelInfo]:
-    """Return the models that can chat, fill gaps or embed; OCR, moderation and speech models are left out."""
+    """Return the models that can chat, fill gaps, embed or hear; OCR, moderation and speaking models are left out."""
     models = [_read_card(card) for card in read_cards(body, backend) if not card.get("archived")]
     return [model for model in models if model.capabilities & _SERVED]
 
 
-_SERVED = frozenset({Capability.COMPLETION, Capability.INSERT, Capability.EMBEDDING})
+_SERVED = frozenset({Capability.COMPLETION, Capability.INSERT, Capability.EMBEDDING, Capability.AUDIO})
 
 
 def _read_card(card: dict[str, Any]) -> ModelInfo:

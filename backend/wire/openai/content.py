@@ -39,13 +39,14 @@ def _read_part(part: Any) -> str | ImagePart:
         source = part.get("image_url")
         url = source.get("url") if isinstance(source, dict) else source
         if isinstance(url, str):
-            return _read_url(url)
+            return read_image_url(url)
     if kind == "input_audio":
         raise InvalidRequest("audio in messages is not supported here; send text or images")
     raise InvalidRequest("invalid message format; a part is text with 'text' or image_url with 'image_url'")
 
 
-def _read_url(url: str) -> ImagePart:
+def read_image_url(url: str) -> ImagePart:
+    """Return the image of a `data:` URL; nothing is fetched on a caller's word."""
     if _LINK.match(url):
         raise InvalidRequest("image URLs are not currently supported, please use base64 encoded data instead")
     head = _DATA_URL.match(url)

@@ -26,7 +26,16 @@ from backend.llm.errors import (
 )
 from backend.llm.events import Started, TextDelta
 from backend.llm.ports import Answer
-from backend.llm.types import ChatRequest, CompletionRequest, EmbedRequest, Message, TextPart, WireSource
+from backend.llm.types import (
+    ChatRequest,
+    CompletionRequest,
+    EmbedRequest,
+    Message,
+    TextPart,
+    Transcription,
+    TranscriptionRequest,
+    WireSource,
+)
 from backend.wire.ollama.encoders import CHAT, LineEncoder, ObjectEncoder
 from tests.fakes.clock import ManualClock
 from tests.fakes.providers import (
@@ -337,4 +346,53 @@ class TestEmbed:
         rig = Rig(ListOnly())
         with pytest.raises(UnsupportedFeature, match='"M" does not support embeddings'):
             await rig.service.embed(rig.model, self.REQUEST)
+        await rig.assert_released()
+
+
+class TestTranscribe:
+    """Transcriptions take a place and a permit as embeddings do."""
+
+    REQUEST = TranscriptionRequest("M", b"RIFF", "audio.wav", "audio/wav")
+
+    async def test_what_was_said_comes_back(self) -> None:
+        provider = ScriptedProvider()
+        provider.heard = Transcription("hello", prompt_tokens=4, completion_tokens=2)
+        rig = Rig(provider)
+        assert await rig.service.transcribe(rig.model, self.REQUEST) == provider.heard
+        assert provider.requests[0].model == "up-id"
+        await rig.assert_released()
+
+    @pytest.mark.parametrize("error", [ProviderRejected("no"), ProviderTimeout("no"), RuntimeError("bug")])
+    async def test_a_failure_releases_everything(self, error: Exception) -> None:
+        provider = ScriptedProvider()
+        provider.heard = error
+        rig = Rig(provider)
+        with pytest.raises(type(error)):
+            await rig.service.transcribe(rig.model, self.REQUEST)
+        await rig.assert_released()
+
+    async def test_failures_open_the_circuit_and_another_backend_is_tried_once(self) -> None:
+        broken, well = ScriptedProvider(), ScriptedProvider()
+        broken.heard = ProviderUnreachable("no")
+        rig = Rig(broken, well, failures=1)
+        for _ in range(20):
+            assert (await rig.service.transcribe(rig.model, self.REQUEST)).text == "hello"
+        assert len(broken.requests) <= 1
+        await rig.assert_released()
+
+    async def test_a_caller_who_leaves_releases_everything(self) -> None:
+        provider = ScriptedProvider()
+        provider.heard = HANG
+        rig = Rig(provider)
+        task = asyncio.create_task(rig.service.transcribe(rig.model, self.REQUEST))
+        await settle_loop()
+        assert rig.backends[0].in_flight == 1
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await rig.assert_released()
+
+    async def test_a_backend_that_cannot_hear_says_so(self) -> None:
+        rig = Rig(ListOnly())
+        with pytest.raises(UnsupportedFeature, match="this backend cannot transcribe audio; choose a speech model"):
+            await rig.service.transcribe(rig.model, self.REQUEST)
         await rig.assert_released()

@@ -9,10 +9,21 @@ import pytest
 from backend.llm.capabilities import Capability
 from backend.llm.errors import ContextTooLong, ProviderProtocolError, ProviderRejected, UnsupportedFeature
 from backend.llm.events import Finished, TextDelta, ThinkingDelta
-from backend.llm.types import ChatRequest, CompletionRequest, EmbedRequest, Message, Sampling, TextPart
+from backend.llm.types import (
+    ChatRequest,
+    CompletionRequest,
+    EmbedRequest,
+    Message,
+    Sampling,
+    TextPart,
+    Transcription,
+    TranscriptionRequest,
+)
 from backend.providers.mistral import MistralHabits, MistralProvider
+from backend.providers.watchdog import Timeouts
+from backend.wire.multipart import read_form
 from tests.contract.wires import Mistral
-from tests.fakes.providers import Answer, Asked, MockUpstream, collect
+from tests.fakes.providers import Answer, Asked, Body, MockUpstream, collect
 
 WIRE = Mistral()
 USER = (Message("user", (TextPart("hello"),)),)
@@ -29,6 +40,9 @@ CARDS = [
     card("mistral-embed", "completion_chat"),
     card("codestral-latest", "completion_chat", "completion_fim"),
     card("mistral-ocr", "ocr"),
+    card("voxtral-small-latest", "completion_chat", "audio"),
+    card("voxtral-mini-2602", "audio_transcription"),
+    card("voxtral-mini-tts-2603", "audio_speech"),
     card("old", "completion_chat", archived=True),
 ]
 
@@ -153,7 +167,16 @@ async def test_unreadable_embeddings_are_an_error_of_the_upstream(body: bytes) -
 async def test_models_are_listed_with_what_they_can_do() -> None:
     up = MockUpstream(Answer(json.dumps({"data": CARDS}).encode()))
     models = {model.model_id: model for model in await provider_of(up).list_models()}
-    assert list(models) == ["mistral-large-latest", "thinker-7b", "mistral-embed", "codestral-latest"]
+    assert list(models) == [
+        "mistral-large-latest",
+        "thinker-7b",
+        "mistral-embed",
+        "codestral-latest",
+        "voxtral-small-latest",
+        "voxtral-mini-2602",
+    ]
+    assert models["voxtral-small-latest"].capabilities == {Capability.COMPLETION, Capability.AUDIO}
+    assert models["voxtral-mini-2602"].capabilities == {Capability.AUDIO}
     assert models["mistral-embed"].capabilities == {Capability.EMBEDDING}
     assert models["mistral-embed"].family == "mistral"
     assert Capability.INSERT in models["codestral-latest"].capabilities
@@ -204,3 +227,32 @@ async def test_a_prefix_the_caller_wrote_is_not_repeated_to_them() -> None:
     messages = (*USER, Message("assistant", (TextPart("Once"),)))
     assert await chat(provider_of(up), messages=messages) == " upon a time"
     assert up.asked[0].body["messages"][-1]["prefix"] is True
+
+
+async def test_speech_is_sent_as_a_form() -> None:
+    up = MockUpstream(Answer(b'{"text":"Salut.","language":"fr"}'))
+    request = TranscriptionRequest("voxtral-mini-2602", b"\x00RIFF", "audio.wav", "audio/wav", language="fr")
+    assert await provider_of(up).transcribe(request) == Transcription("Salut.", "fr")
+    asked = up.asked[0]
+    assert (asked.method, asked.path) == ("POST", "/v1/audio/transcriptions")
+    assert asked.headers["authorization"] == "Bearer up-key"
+    parts = {part.name: part for part in read_form(asked.headers["content-type"], asked.raw)}
+    assert {name: part.data for name, part in parts.items()} == {
+        "model": b"voxtral-mini-2602",
+        "language": b"fr",
+        "file": b"\x00RIFF",
+    }
+    assert parts["file"].filename == "audio.wav"
+
+
+async def test_a_slow_transcription_is_not_cut_by_the_limit_of_a_streams_first_byte() -> None:
+    body = Body(b'{"text":', b'"x"}', pause=0.05)
+    up = MockUpstream(Answer(body), timeouts=Timeouts(first_byte=0.01, idle=0.01, total=5))
+    request = TranscriptionRequest("voxtral-mini-2602", b"RIFF", "audio.wav", "audio/wav")
+    assert (await provider_of(up).transcribe(request)).text == "x"
+
+
+async def test_a_refused_recording_is_the_callers_mistake() -> None:
+    up = MockUpstream(Answer(b'{"message":"Audio could not be decoded","code":"3310"}', 400))
+    with pytest.raises(ProviderRejected, match="Audio could not be decoded"):
+        await provider_of(up).transcribe(TranscriptionRequest("m", b"x", "audio", "application/octet-stream"))

@@ -8,8 +8,18 @@ import pytest
 from backend.llm.capabilities import Capability
 from backend.llm.errors import ContextTooLong, ProviderProtocolError, ProviderRejected, UnsupportedFeature
 from backend.llm.events import TextDelta, ThinkingDelta
-from backend.llm.types import ChatRequest, CompletionRequest, EmbedRequest, Message, Sampling, TextPart
+from backend.llm.types import (
+    ChatRequest,
+    CompletionRequest,
+    EmbedRequest,
+    Message,
+    Sampling,
+    TextPart,
+    Transcription,
+    TranscriptionRequest,
+)
 from backend.providers.openai_compatible import ModelFacts, OpenAICompatibleProvider
+from backend.wire.multipart import read_form
 from backend.wire.openai.options import Dialect
 from tests.contract.wires import Compatible
 from tests.fakes.providers import Answer, Asked, MockUpstream, collect
@@ -143,3 +153,32 @@ async def test_timings_that_cannot_be_do_not_break_an_answer(number: str) -> Non
     stream = await provider_of(up, Dialect.LLAMACPP).open_chat(ChatRequest("m", USER))
     assert TextDelta("hi") in await collect(stream)
     await stream.aclose()
+
+
+async def test_speech_is_sent_as_a_form() -> None:
+    up = MockUpstream(Answer(b'{"text":"hi","duration":"1.5"}'))
+    request = TranscriptionRequest("whisper", b"\x00RIFF", "audio.wav", "audio/wav", prompt="Zoe", with_segments=True)
+    assert await provider_of(up).transcribe(request) == Transcription("hi", seconds=1.5)
+    asked = up.asked[0]
+    assert (asked.method, asked.path) == ("POST", "/v1/audio/transcriptions")
+    fields = {part.name: part.data for part in read_form(asked.headers["content-type"], asked.raw)}
+    assert (fields["model"], fields["file"], fields["response_format"]) == (b"whisper", b"\x00RIFF", b"verbose_json")
+
+
+async def test_a_server_that_cannot_hear_says_so() -> None:
+    up = MockUpstream(Answer(b'{"detail":"Not Found"}', 404))
+    with pytest.raises(UnsupportedFeature, match="'up' cannot transcribe audio with this model; choose a speech model"):
+        await provider_of(up).transcribe(TranscriptionRequest("qwen3", b"x", "audio", "application/octet-stream"))
+
+
+@pytest.mark.parametrize(
+    ("model_id", "capabilities"),
+    [
+        ("openai/whisper-large-v3", {Capability.AUDIO}),
+        ("gpt-4o-transcribe", {Capability.AUDIO}),
+        ("mistralai/Voxtral-Mini-3B-2507", {Capability.AUDIO, Capability.COMPLETION, Capability.TOOLS}),
+    ],
+)
+async def test_a_speech_model_is_known_by_its_name(model_id: str, capabilities: set[Capability]) -> None:
+    up = MockUpstream(Answer(json.dumps({"data": [{"id": model_id}]}).encode()))
+    assert [model.capabilities for model in await provider_of(up).list_models()] == [capabilities]

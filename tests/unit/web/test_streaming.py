@@ -221,6 +221,11 @@ class TestRespond:
         assert (response.status_code, response.body) == (200, b'{"a":1}')
         assert response.headers["content-type"] == "application/json; charset=utf-8"
 
+    async def test_a_finished_string_is_plain_text(self) -> None:
+        response = await respond(Client(b"{}").request(), LIMITS, self.opens("été\ud800"))
+        assert (response.status_code, response.body) == (200, "été?".encode())
+        assert response.headers["content-type"] == "text/plain; charset=utf-8"
+
     async def test_an_answer_nobody_wants_in_pieces_is_collected(self) -> None:
         answer = ScriptedAnswer(b"a", b"b", is_streamed=False)
         response = await respond(Client(b"{}").request(), LIMITS, self.opens(answer))

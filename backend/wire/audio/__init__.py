@@ -1,0 +1,1 @@
+"""Transcriptions as OpenAI has them: the form, the replies, and the same asked of an upstream."""
