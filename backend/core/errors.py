@@ -2,8 +2,10 @@
 
 GatewayError 500
  |- InvalidRequest 400       NotAuthenticated 401   NotPermitted 403
- |- NotFound 404             PayloadTooLarge 413    ClientGone 499 (never seen, only logged)
+ |- NotFound 404             Conflict 409           PayloadTooLarge 413
+ |- RateLimited 429          carries retry_after    ClientGone 499 (never seen, only logged)
  |- Overloaded 503           the gateway's own queue is full; carries retry_after
+ |- StoreUnavailable 503     a store of our own does not answer
  '- ProviderError 502        an upstream failed: see backend.llm.errors
 
 An error carries its HTTP status and one sentence for the user; the inbound wire format decides how it is written.
@@ -49,6 +51,18 @@ class NotFound(GatewayError):
     status = 404
 
 
+class Conflict(GatewayError):
+    """What the caller wants to make exists already, or is still in use."""
+
+    status = 409
+
+
+class RateLimited(GatewayError):
+    """The caller asks too often; carries `retry_after`."""
+
+    status = 429
+
+
 class PayloadTooLarge(GatewayError):
     """The request body is over the configured limit."""
 
@@ -66,6 +80,12 @@ class ClientGone(GatewayError):
 
 class Overloaded(GatewayError):
     """The gateway has more work than it may queue."""
+
+    status = 503
+
+
+class StoreUnavailable(GatewayError):
+    """A store of our own does not answer."""
 
     status = 503
 
