@@ -1,0 +1,60 @@
+"""What the routes under `/api/v1` share: the shape of errors, closed bodies, and lists in pieces."""
+
+from typing import Annotated, Generic, TypeVar
+
+import msgspec
+from fastapi import Depends, Query
+from fastapi.routing import APIRoute
+from pydantic import BaseModel, ConfigDict
+
+from backend.core.db.pages import MAX_LIMIT, MAX_SKIP, Page, PageQuery
+from backend.core.errors import GatewayError
+
+Item = TypeVar("Item")
+
+
+class SideRoute(APIRoute):
+    """A route whose errors are `{"detail": "<sentence>"}`, as FastAPI's own are."""
+
+    @staticmethod
+    def write_error(error: GatewayError) -> bytes:
+        """Return the body of an error."""
+        return msgspec.json.encode({"detail": error.message})
+
+
+class Body(BaseModel):
+    """A request body: what it does not name is refused, what it is refused for is not repeated."""
+
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True, str_strip_whitespace=True)
+
+
+class Reply(BaseModel):
+    """A reply body, read from a row's attributes; it holds what is named here and nothing else."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+
+class PageReply(BaseModel, Generic[Item]):
+    """One piece of a list."""
+
+    items: list[Item]
+    total: int
+    skip: int
+    limit: int
+
+
+async def _page_query(
+    skip: Annotated[int, Query(ge=0, le=MAX_SKIP, description="How many to pass over.")] = 0,
+    limit: Annotated[int, Query(ge=1, le=MAX_LIMIT, description="How many to return.")] = 50,
+) -> PageQuery:
+    return PageQuery(skip, limit)
+
+
+Paging = Annotated[PageQuery, Depends(_page_query)]
+"""A list route's parameters `skip` and `limit`."""
+
+
+def page_reply(reply: type[Reply], page: Page[object]) -> dict[str, object]:
+    """Return a page in the form of `PageReply[reply]`."""
+    items = [reply.model_validate(item) for item in page.items]
+    return {"items": items, "total": page.total, "skip": page.skip, "limit": page.limit}
