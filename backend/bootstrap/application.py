@@ -15,10 +15,11 @@ from backend.core.memory import settle_memory
 from backend.features.health.router import router as health
 from backend.features.ollama_api.router import public as ollama_public
 from backend.features.ollama_api.router import router as ollama
+from backend.features.openai_api.router import router as openai
 from backend.web.access import AccessLog
 from backend.web.origins import OriginGuard
 
-ROUTERS = (ollama, ollama_public, health)
+ROUTERS = (ollama, openai, ollama_public, health)
 """Every router, each with its full prefix."""
 
 

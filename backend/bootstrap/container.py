@@ -11,10 +11,14 @@ from backend.features.auth.service import Authenticator
 from backend.features.catalog.recent import RecentModels
 from backend.features.catalog.service import CatalogService
 from backend.features.generation.admission import Admission, AdmissionLimits
+from backend.features.generation.intake import Intake
 from backend.features.generation.service import GenerationService
 from backend.features.ollama_api.deps import OllamaApi
 from backend.features.ollama_api.inference import Inference
 from backend.features.ollama_api.models import Models
+from backend.features.openai_api.deps import OpenAIApi
+from backend.features.openai_api.inference import Inference as OpenAIInference
+from backend.features.openai_api.models import Models as OpenAIModels
 from backend.providers.http import Upstream
 from backend.web.body import BodyLimits
 
@@ -28,6 +32,7 @@ class Container:
     catalog: CatalogService
     generation: GenerationService
     ollama_api: OllamaApi
+    openai_api: OpenAIApi
 
 
 @contextlib.asynccontextmanager
@@ -43,19 +48,22 @@ async def open_container(settings: Settings) -> AsyncIterator[Container]:
         backends = await open_backends(settings, close_later)
         catalog = CatalogService(backends, settings.catalog.ttl_seconds)
         stack.push_async_callback(catalog.aclose)
-        limits = settings.limits
+        limits, timeouts = settings.limits, settings.timeouts
+        bodies = BodyLimits(limits.body_bytes, timeouts.body_seconds, timeouts.write_stall_seconds)
         generation = GenerationService(
             Admission(AdmissionLimits(limits.concurrent_requests, limits.queued_requests, limits.queue_seconds))
         )
         recent = RecentModels()
+        intake = Intake(catalog, generation, recent)
         yield Container(
             settings=settings,
             authenticator=Authenticator(keys),
             catalog=catalog,
             generation=generation,
             ollama_api=OllamaApi(
-                Inference(catalog, generation, recent),
+                Inference(intake),
                 Models(catalog, recent, forward_pull=settings.ollama.pull, pull_hosts=settings.ollama.pull_hosts),
-                BodyLimits(limits.body_bytes, settings.timeouts.body_seconds, settings.timeouts.write_stall_seconds),
+                bodies,
             ),
+            openai_api=OpenAIApi(OpenAIInference(intake), OpenAIModels(catalog), bodies),
         )

@@ -31,3 +31,12 @@ class Timestamps:
 def rfc3339(moment: datetime) -> str:
     """Format an aware moment in UTC with six digits and `Z`."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def read_rfc3339(text: object) -> datetime | None:
+    """Return the moment a text names, in UTC where it names no zone; None for what is no moment."""
+    try:
+        moment = datetime.fromisoformat(str(text))
+    except ValueError:
+        return None
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)

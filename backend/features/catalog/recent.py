@@ -31,7 +31,7 @@ class RecentModels:
 
     def used(self, model: CatalogModel, keep_alive: float | None = None) -> None:
         """Note a use of a hosted model; an Ollama machine knows by itself what it has loaded."""
-        if model.backend.server is None:
+        if not model.serves_itself:
             self.touch(model.name.key, keep_alive)
 
     def loaded(self) -> dict[str, datetime]:

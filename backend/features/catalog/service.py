@@ -44,6 +44,11 @@ class CatalogModel:
         """The backend that describes the model."""
         return self.candidates[0].backend
 
+    @property
+    def serves_itself(self) -> bool:
+        """Whether the model lives on an Ollama machine, which checks, loads and unloads by itself."""
+        return self.backend.server is not None
+
     def can(self, capability: Capability) -> bool:
         """Whether the model has a capability; a model about which nothing is known can try everything."""
         return not self.info.capabilities or capability in self.info.capabilities

@@ -1,18 +1,14 @@
 """Chat, generate and embeddings as Ollama's clients ask for them, checked in Ollama's order (`ollama-wire.md` 3.4)."""
 
-import asyncio
-import math
-from collections.abc import AsyncIterator, Sequence
-
 import msgspec
 
 from backend.core.clock import Timestamps, monotonic_ns
 from backend.core.errors import InvalidRequest
 from backend.features.auth.principal import Principal
-from backend.features.catalog.recent import RecentModels
-from backend.features.catalog.service import CatalogModel, CatalogService
-from backend.features.generation import requirements
-from backend.features.generation.service import GenerationService
+from backend.features.catalog.service import CatalogModel
+from backend.features.generation.intake import Intake
+from backend.features.generation.requirements import require_abilities
+from backend.features.generation.vectors import unit_vectors
 from backend.llm.capabilities import Capability
 from backend.llm.errors import ModelNotFound
 from backend.llm.ports import Answer, Encoder
@@ -28,17 +24,12 @@ from backend.wire.ollama.schemas import (
     read_body,
 )
 
-_DIGITS = 9
-"""Decimals of a vector's numbers: finer than any use of a normalised vector can tell."""
-
 
 class Inference:
     """Ollama's inference routes, without HTTP: raw body in, an answer or a finished reply out."""
 
-    def __init__(self, catalog: CatalogService, generation: GenerationService, recent: RecentModels) -> None:
-        self._catalog = catalog
-        self._generation = generation
-        self._recent = recent
+    def __init__(self, intake: Intake) -> None:
+        self._intake = intake
         self._timestamps = Timestamps()
 
     async def chat(self, raw: bytes, principal: Principal) -> Answer | bytes:
@@ -47,15 +38,13 @@ class Inference:
         inbound.check_top_logprobs(body)
         if not body.model:
             raise InvalidRequest("model is required")
-        model = await self._catalog.resolve(body.model, principal)
-        if not _serves_itself(model):
+        model = await self._intake.find(body.model, principal)
+        if not model.serves_itself:
             if not body.messages and body.keep_alive == 0:
                 return self._sleep(model, body, is_chat=True)
-            self._check(model, body, "chat")
-            if body.tools:
-                requirements.require_tools(model)
+            require_abilities(model, body.model, "chat", thinks=bool(body.think), calls_tools=bool(body.tools))
         request = inbound.read_chat(body, keep_source=model.backend.passthrough is not None)
-        if not body.messages and not _serves_itself(model):
+        if not body.messages and not model.serves_itself:
             return self._sleep(model, body, is_chat=True)
         return await self._open(model, request, body, encoders.CHAT)
 
@@ -65,18 +54,16 @@ class Inference:
         inbound.check_top_logprobs(body)
         if not body.model:
             raise ModelNotFound("model '' not found")
-        model = await self._catalog.resolve(body.model, principal)
-        if not _serves_itself(model):
+        model = await self._intake.find(body.model, principal)
+        if not model.serves_itself:
             if not body.prompt and body.keep_alive == 0:
                 return self._sleep(model, body, is_chat=False)
-            self._check(model, body, "generate")
-            if body.suffix:
-                requirements.require_insert(model)
+            require_abilities(model, body.model, "generate", thinks=bool(body.think), fills=bool(body.suffix))
         is_completion = body.raw or bool(body.suffix)
-        chat = inbound.read_generate(body, keep_source=_serves_itself(model))
-        if not body.prompt and not _serves_itself(model):
+        chat = inbound.read_generate(body, keep_source=model.serves_itself)
+        if not body.prompt and not model.serves_itself:
             return self._sleep(model, body, is_chat=False)
-        if is_completion and not _serves_itself(model):
+        if is_completion and not model.serves_itself:
             _require_completion(model, body)
         request = inbound.read_completion(body) if is_completion else chat
         return await self._open(model, request, body, encoders.GENERATE)
@@ -85,14 +72,14 @@ class Inference:
         """Return the reply to `POST /api/embed`: normalised vectors in the order of the inputs."""
         started = monotonic_ns()
         body = read_body(raw, EmbedBody)
-        model = await self._embedder(body.model, principal)
+        model = await self._intake.find_embedder(body.model, principal)
         request = inbound.read_embed(body)
-        self._recent.used(model, body.keep_alive)
+        self._intake.note_use(model, body.keep_alive)
         if not request.inputs:
             return encode_json({"model": body.model, "embeddings": []})
         opened = monotonic_ns()
-        done = await self._generation.embed(model, request)
-        vectors = [vector async for vector in _write_vectors(done.vectors, request.dimensions)]
+        done = await self._intake.embed(model, request)
+        vectors = [msgspec.Raw(encode_json(vector)) async for vector in unit_vectors(done.vectors, request.dimensions)]
         return encode_json(
             {
                 "model": body.model,
@@ -108,22 +95,13 @@ class Inference:
         body = read_body(raw, EmbeddingsBody)
         if not body.model:
             raise InvalidRequest("model is required")
-        model = await self._embedder(body.model, principal)
+        model = await self._intake.find_embedder(body.model, principal)
         request = inbound.read_embeddings(body)
-        self._recent.used(model, body.keep_alive)
+        self._intake.note_use(model, body.keep_alive)
         if not request.inputs:
             return encode_json({"embedding": []})
-        done = await self._generation.embed(model, request)
+        done = await self._intake.embed(model, request)
         return encode_json({"embedding": list(done.vectors[0])})
-
-    async def _embedder(self, name: str, principal: Principal) -> CatalogModel:
-        """Find the model in the words these two routes have for an unknown one."""
-        if not name:
-            raise ModelNotFound("model '' not found")
-        try:
-            return await self._catalog.resolve(name, principal)
-        except ModelNotFound:
-            raise ModelNotFound(f'model "{name}" not found, try pulling it first') from None
 
     async def _open(
         self,
@@ -132,28 +110,15 @@ class Inference:
         body: InferenceBody,
         shape: encoders.Shape,
     ) -> Answer:
-        if isinstance(request, ChatRequest):
-            requirements.require_vision(model, request)
         encoder_type = encoders.LineEncoder if body.stream else encoders.ObjectEncoder
         encoder: Encoder = encoder_type(body.model, shape, self._timestamps)
-        self._recent.used(model, body.keep_alive)
-        return await self._generation.open_answer(model, request, encoder)
-
-    def _check(self, model: CatalogModel, body: InferenceBody, verb: str) -> None:
-        if body.think:
-            requirements.require_thinking(model, body.model)
-        requirements.require_chat(model, body.model, verb)
+        return await self._intake.open(model, request, encoder, body.keep_alive)
 
     def _sleep(self, model: CatalogModel, body: InferenceBody, *, is_chat: bool) -> bytes:
         """Answer a load or unload request here: a hosted model is always loaded."""
-        self._recent.used(model, body.keep_alive)
+        self._intake.note_use(model, body.keep_alive)
         is_unload = body.keep_alive == 0
         return replies.sleep_reply(body.model, self._timestamps.now(), is_chat=is_chat, unload=is_unload)
-
-
-def _serves_itself(model: CatalogModel) -> bool:
-    """Whether the model lives on an Ollama machine, which checks, loads and unloads by itself."""
-    return model.backend.server is not None
 
 
 def _require_completion(model: CatalogModel, body: GenerateBody) -> None:
@@ -162,22 +127,3 @@ def _require_completion(model: CatalogModel, body: GenerateBody) -> None:
         raise InvalidRequest("raw and fill-in requests take neither images nor format, think or logprobs here")
     if body.raw and not body.suffix and model.info.is_listed and not model.can(Capability.INSERT):
         raise InvalidRequest("raw mode is not supported by this upstream")
-
-
-async def _write_vectors(vectors: Sequence[Sequence[float]], dimensions: int | None) -> AsyncIterator[msgspec.Raw]:
-    """Normalise and encode vectors one by one, letting other work run in between: many of them take a second."""
-    for vector in vectors:
-        yield msgspec.Raw(encode_json(_normalise(_cut(vector, dimensions))))
-        await asyncio.sleep(0)
-
-
-def _cut(vector: Sequence[float], dimensions: int | None) -> Sequence[float]:
-    return vector if dimensions is None else vector[:dimensions]
-
-
-def _normalise(vector: Sequence[float]) -> list[float]:
-    """Return the vector at length one; a zero vector stays, what is not a number is refused as Ollama does."""
-    length = math.sqrt(math.fsum(x * x for x in vector))
-    if not math.isfinite(length):
-        raise InvalidRequest("embedding contains NaN or Inf values")
-    return [round(x / length, _DIGITS) for x in vector] if length else list(vector)

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from backend.core.clock import read_rfc3339
 from backend.core.errors import InvalidRequest, NotPermitted
 from backend.features.auth.principal import Principal
 from backend.features.catalog.recent import RecentModels
@@ -131,12 +132,8 @@ def _unknown_model(wanted: str) -> ModelNotFound:
 
 
 def _moment(text: object) -> datetime:
-    """Return the moment an entry names, in whatever zone; the distant past when it names none."""
-    try:
-        moment = datetime.fromisoformat(str(text))
-    except ValueError:
-        return _NEVER
-    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+    """Return the moment an entry names; the distant past when it names none."""
+    return read_rfc3339(text) or _NEVER
 
 
 async def _running(server: ModelServer) -> Sequence[Mapping[str, Any]]:

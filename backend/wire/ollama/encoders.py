@@ -12,6 +12,7 @@ from backend.core.clock import Timestamps
 from backend.core.errors import GatewayError
 from backend.llm.events import ChatEvent, Finished, Started, TextDelta, ThinkingDelta
 from backend.llm.types import ToolCall
+from backend.wire.collected import Collected
 from backend.wire.jsontext import encode_json, quote
 
 CONTENT_TYPE = "application/x-ndjson"
@@ -130,39 +131,22 @@ class ObjectEncoder:
         self._model = model
         self._shape = shape
         self._clock = timestamps
-        self._text: list[str] = []
-        self._thinking: list[str] = []
-        self._calls: list[ToolCall] = []
-        self._logprobs: list[Any] = []
+        self._answer = Collected()
 
     def encode(self, events: Sequence[ChatEvent]) -> bytes:
         """Collect events; return the object once the answer is complete, nothing before."""
-        written = b""
-        for event in events:
-            match event:
-                case TextDelta():
-                    self._text.append(event.text)
-                    self._logprobs += event.logprobs or ()
-                case ThinkingDelta():
-                    self._thinking.append(event.text)
-                case ToolCall():
-                    self._calls.append(event)
-                case Finished():
-                    written = self._object(event)
-                case Started():
-                    pass
-                case _:
-                    assert_never(event)
-        return written
+        done = self._answer.add(events)
+        return b"" if done is None else self._object(done)
 
     def encode_error(self, error: GatewayError) -> bytes:
         """Return the error object; only reached when the status is already sent."""
         return encode_json({"error": error.message})
 
     def _object(self, done: Finished) -> bytes:
-        body = self._shape.body("".join(self._text), "".join(self._thinking), write_calls(self._calls))
+        answer = self._answer
+        body = self._shape.body(answer.text, answer.thinking, write_calls(answer.calls))
         context: dict[str, Any] = {} if self._shape.is_chat else {"context": []}
-        logprobs = {"logprobs": self._logprobs} if self._logprobs else {}
+        logprobs = {"logprobs": answer.logprobs} if answer.logprobs else {}
         head = {"model": self._model, "created_at": self._clock.now(), **body, "done": True}
         return encode_json({**head, **_finish(done, {**context, **logprobs})})
 

@@ -1,6 +1,6 @@
 """Turns Ollama's request bodies into canonical requests."""
 
-from typing import Any, get_args
+from typing import Any
 
 from backend.core.errors import InvalidRequest
 from backend.llm.types import (
@@ -10,13 +10,13 @@ from backend.llm.types import (
     EmbedRequest,
     JsonFormat,
     Message,
-    Role,
     TextPart,
     ToolCall,
     ToolSpec,
     WireSource,
 )
-from backend.wire.ollama.images import read_image
+from backend.wire.body import MAX_IMAGES
+from backend.wire.images import read_image
 from backend.wire.ollama.options import check_options, read_options
 from backend.wire.ollama.schemas import (
     ChatBody,
@@ -26,11 +26,9 @@ from backend.wire.ollama.schemas import (
     InferenceBody,
     MessageBody,
 )
+from backend.wire.roles import find_role, read_role
 
-MAX_IMAGES = 16
 _MAX_TOP_LOGPROBS = 20
-_ROLES = frozenset(get_args(Role))
-_ROLE_NAMES = {"developer": "system", "function": "tool"}
 
 
 def read_chat(body: ChatBody, *, keep_source: bool = True) -> ChatRequest:
@@ -130,16 +128,11 @@ def _forwardable(body: InferenceBody) -> dict[str, Any]:
 
 
 def _read_message(body: MessageBody, *, lenient: bool) -> Message:
-    role = body.role.lower()
-    role = _ROLE_NAMES.get(role, role)
-    if role not in _ROLES and lenient:
-        role = "user"
-    if role not in _ROLES:
-        raise InvalidRequest(f"invalid role {body.role[:40]!r}; use system, user, assistant or tool")
+    role = find_role(body.role) or "user" if lenient else read_role(body.role)
     content: list[ContentPart] = [TextPart(body.content)] if body.content else []
     content += [read_image(image, lenient=lenient) for image in body.images]
     return Message(
-        role=role,  # type: ignore[arg-type]  # checked against _ROLES above
+        role=role,
         content=tuple(content),
         thinking=body.thinking,
         tool_calls=tuple(ToolCall(c.id, c.function.name, c.function.arguments) for c in body.tool_calls),

@@ -6,9 +6,9 @@ from typing import Any
 
 from backend.core.errors import InvalidRequest
 from backend.llm.types import Sampling
+from backend.wire.body import MAX_STOP_LENGTH, MAX_STOPS
 
 _MAX_INT = 2**63 - 1
-_MAX_STOPS, _MAX_STOP_LENGTH = 64, 1024
 
 
 def _integer(name: str, value: Any) -> int:
@@ -34,8 +34,8 @@ def _strings(name: str, value: Any) -> tuple[str, ...]:
         raise InvalidRequest(f'option "{name}" must be of type array')
     if not all(isinstance(item, str) for item in value):
         raise InvalidRequest(f'option "{name}" must be of an array of strings')
-    if len(value) > _MAX_STOPS or any(len(item) > _MAX_STOP_LENGTH for item in value):
-        raise InvalidRequest(f'option "{name}" may hold {_MAX_STOPS} strings of {_MAX_STOP_LENGTH} characters at most')
+    if len(value) > MAX_STOPS or any(len(item) > MAX_STOP_LENGTH for item in value):
+        raise InvalidRequest(f'option "{name}" may hold {MAX_STOPS} strings of {MAX_STOP_LENGTH} characters at most')
     return tuple(value)
 
 

@@ -7,24 +7,18 @@ Keys match in any case and the last one wins, unknown keys are ignored, `null` m
 import json
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, NoReturn, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from backend.core.errors import InvalidRequest
-from backend.wire.jsontext import replace_surrogates
+from backend.wire.body import TOO_DEEP, check_sizes, read_json
 
 _LEVELS = ("high", "medium", "low", "max")
 _DURATION = re.compile(r"[+-]?(?:(?:\d+\.?\d*|\.\d+)(?:ns|us|µs|μs|ms|s|m|h))+|[+-]?0")
 _DURATION_PART = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h)")
 _SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _MAX_SECONDS = 10**10
-MAX_MESSAGES = 2_000
-MAX_TOOLS = 128
-MAX_INPUTS = 2_048
-_MAX_ITEMS = {"messages": MAX_MESSAGES, "tools": MAX_TOOLS, "input": MAX_INPUTS, "context": 1_000_000}
-_MAX_DEPTH = 100
-_MAX_DEPTH_MARK = "the JSON is nested too deeply"
 
 
 def _read_think(value: Any) -> bool | str:
@@ -232,47 +226,11 @@ def read_body(raw: bytes, schema: type[Body]) -> Body:
     return _check(read_json(raw), schema)
 
 
-def read_json(raw: bytes) -> Any:
-    """Decode the first JSON value of a body; what follows it is ignored, as Go's decoder does."""
-    text = raw.decode("utf-8", "replace").removeprefix("\ufeff").strip()
-    if not text:
-        raise InvalidRequest("missing request body")
-    try:
-        value, _ = _DECODER.raw_decode(text)
-    except json.JSONDecodeError as error:
-        raise InvalidRequest(_syntax_message(text, error)) from None
-    except RecursionError:
-        raise InvalidRequest(_MAX_DEPTH_MARK) from None
-    except ValueError:
-        raise InvalidRequest("the JSON holds a number that cannot be read") from None
-    if _is_deep(value):
-        raise InvalidRequest(_MAX_DEPTH_MARK)
-    return replace_surrogates(value) if "\\ud" in text or "\\uD" in text else value
-
-
-def _is_deep(value: Any) -> bool:
-    """Whether lists and objects are nested beyond what recursive code after us can bear."""
-    level = [value] if isinstance(value, (dict, list)) else []
-    for _ in range(_MAX_DEPTH):
-        if not level:
-            return False
-        inside = (inner for item in level for inner in (item.values() if isinstance(item, dict) else item))
-        level = [inner for inner in inside if isinstance(inner, (dict, list))]
-    return bool(level)
-
-
-def _refuse_constant(_name: str) -> NoReturn:
-    raise ValueError
-
-
-_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
-
-
 def _check(value: Any, schema: type[Body]) -> Body:
     go_name = _GO_NAMES.get(schema, schema.__name__)
     if value is None:
         value = {}
-    _check_sizes(value)
+    check_sizes(value)
     if not isinstance(value, dict):
         raise InvalidRequest(f"json: cannot unmarshal {_json_type(value)} into Go value of type api.{go_name}")
     try:
@@ -280,28 +238,7 @@ def _check(value: Any, schema: type[Body]) -> Body:
     except ValidationError as error:
         raise InvalidRequest(_field_message(go_name, error)) from None
     except RecursionError:
-        raise InvalidRequest(_MAX_DEPTH_MARK) from None
-
-
-def _check_sizes(value: Any) -> None:
-    """Refuse lists that are too long before anything is built from them."""
-    fields = {str(key).lower(): item for key, item in value.items()} if isinstance(value, dict) else {}
-    for name, limit in _MAX_ITEMS.items():
-        items = fields.get(name)
-        if isinstance(items, list) and len(items) > limit:
-            raise InvalidRequest(f"{name} may hold {limit} items at most; send fewer")
-    messages = fields.get("messages")
-    for message in messages if isinstance(messages, list) else ():
-        calls = message.get("tool_calls") if isinstance(message, dict) else None
-        if isinstance(calls, list) and len(calls) > MAX_TOOLS:
-            raise InvalidRequest(f"a message may hold {MAX_TOOLS} tool calls at most")
-
-
-def _syntax_message(text: str, error: json.JSONDecodeError) -> str:
-    if error.pos >= len(text) or error.msg.startswith("Unterminated"):
-        return "unexpected EOF"
-    where = "object key string" if "property name" in error.msg else "value"
-    return f"invalid character {text[error.pos]!r} looking for beginning of {where}"
+        raise InvalidRequest(TOO_DEEP) from None
 
 
 def _field_message(go_name: str, error: ValidationError) -> str:

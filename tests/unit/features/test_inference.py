@@ -10,6 +10,7 @@ from backend.features.auth.principal import ANONYMOUS
 from backend.features.catalog.recent import RecentModels
 from backend.features.catalog.service import CatalogService
 from backend.features.generation.admission import Admission, AdmissionLimits
+from backend.features.generation.intake import Intake
 from backend.features.generation.service import GenerationService
 from backend.features.ollama_api.inference import Inference
 from backend.llm.capabilities import Capability
@@ -36,7 +37,7 @@ class Rig:
         backends = (backend_of(self.hosted, "cloud", "mistral"), backend_of(self.server, "local", "ollama"))
         self.recent = RecentModels(ManualClock())
         generation = GenerationService(Admission(AdmissionLimits(2, 0)))
-        self.inference = Inference(CatalogService(backends, 30), generation, self.recent)
+        self.inference = Inference(Intake(CatalogService(backends, 30), generation, self.recent))
 
     async def ask(self, route: str, **body: Any) -> Any:
         """Return the reply: one object, or the lines of a stream."""

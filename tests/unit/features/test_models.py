@@ -12,6 +12,7 @@ from backend.features.catalog.backends import Backend
 from backend.features.catalog.recent import RecentModels
 from backend.features.catalog.service import CatalogService
 from backend.features.generation.admission import Admission, AdmissionLimits
+from backend.features.generation.intake import Intake
 from backend.features.generation.service import GenerationService
 from backend.features.ollama_api.inference import Inference
 from backend.features.ollama_api.models import Models
@@ -35,7 +36,7 @@ class Rig:
         self.recent = RecentModels()
         self.models = Models(self.catalog, self.recent, forward_pull=forward_pull, pull_hosts=HOSTS)
         generation = GenerationService(Admission(AdmissionLimits()))
-        self.inference = Inference(self.catalog, generation, self.recent)
+        self.inference = Inference(Intake(self.catalog, generation, self.recent))
 
 
 @pytest.fixture

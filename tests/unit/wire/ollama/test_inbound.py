@@ -20,8 +20,9 @@ from backend.llm.types import (
     ToolCall,
     ToolSpec,
 )
-from backend.wire.ollama import inbound, schemas
-from backend.wire.ollama.images import read_image
+from backend.wire import body as limits
+from backend.wire.images import read_image
+from backend.wire.ollama import inbound
 from backend.wire.ollama.options import check_options, read_options, write_sampling
 from backend.wire.ollama.schemas import ChatBody, EmbedBody, EmbeddingsBody, GenerateBody, read_body
 
@@ -140,9 +141,9 @@ def test_a_format_is_read(value: Any, wanted: JsonFormat | None) -> None:
 @pytest.mark.parametrize(
     ("fields", "text"),
     [
-        ({"messages": [{"role": "user"}] * (schemas.MAX_MESSAGES + 1)}, "items at most"),
-        ({"tools": [{}] * (schemas.MAX_TOOLS + 1)}, "items at most"),
-        ({"messages": [{"role": "user", "images": ["x"] * (inbound.MAX_IMAGES + 1)}]}, "images at most"),
+        ({"messages": [{"role": "user"}] * (limits.MAX_MESSAGES + 1)}, "items at most"),
+        ({"tools": [{}] * (limits.MAX_TOOLS + 1)}, "items at most"),
+        ({"messages": [{"role": "user", "images": ["x"] * (limits.MAX_IMAGES + 1)}]}, "images at most"),
     ],
 )
 def test_a_request_over_a_limit_is_refused(fields: dict[str, Any], text: str) -> None:
@@ -167,7 +168,7 @@ def test_raw_excludes_what_a_template_would_use(fields: dict[str, Any]) -> None:
 
 def test_a_generate_body_over_the_limit_of_images_is_refused() -> None:
     with pytest.raises(InvalidRequest, match="images at most"):
-        inbound.read_generate(generate(images=["x"] * (inbound.MAX_IMAGES + 1)))
+        inbound.read_generate(generate(images=["x"] * (limits.MAX_IMAGES + 1)))
 
 
 @pytest.mark.parametrize(("suffix", "read"), [("", None), ("after", "after")])
@@ -192,7 +193,7 @@ def test_what_is_no_text_cannot_be_embedded(value: Any) -> None:
 
 def test_embedding_options_and_limits_are_checked() -> None:
     with pytest.raises(InvalidRequest, match="items at most"):
-        embed(input=["a"] * (schemas.MAX_INPUTS + 1))
+        embed(input=["a"] * (limits.MAX_INPUTS + 1))
     with pytest.raises(InvalidRequest, match='option "seed"'):
         embed(input="a", options={"seed": "x"})
     assert embed(input="a", dimensions=0).dimensions is None

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backend.core.errors import InvalidRequest
+from backend.wire.body import read_json
 from backend.wire.ollama.schemas import (
     ChatBody,
     EmbedBody,
@@ -17,7 +18,6 @@ from backend.wire.ollama.schemas import (
     PullBody,
     ShowBody,
     read_body,
-    read_json,
 )
 
 EXPECTED = "json: cannot unmarshal "

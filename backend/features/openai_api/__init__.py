@@ -1,0 +1,1 @@
+"""OpenAI's routes on the same port, as Ollama serves them."""
