@@ -15,6 +15,7 @@ from backend.features.generation.intake import Intake
 from backend.features.generation.service import GenerationService
 from backend.features.ollama_api.deps import OllamaApi
 from backend.features.ollama_api.inference import Inference
+from backend.features.ollama_api.management import Management, ManagementRules
 from backend.features.ollama_api.models import Models
 from backend.features.openai_api.deps import OpenAIApi
 from backend.features.openai_api.inference import Inference as OpenAIInference
@@ -55,6 +56,7 @@ async def open_container(settings: Settings) -> AsyncIterator[Container]:
         )
         recent = RecentModels()
         intake = Intake(catalog, generation, recent)
+        ollama = settings.ollama
         yield Container(
             settings=settings,
             authenticator=Authenticator(keys),
@@ -62,8 +64,10 @@ async def open_container(settings: Settings) -> AsyncIterator[Container]:
             generation=generation,
             ollama_api=OllamaApi(
                 Inference(intake),
-                Models(catalog, recent, forward_pull=settings.ollama.pull, pull_hosts=settings.ollama.pull_hosts),
+                Models(catalog, recent, forward_pull=ollama.pull, pull_hosts=ollama.pull_hosts),
+                Management(catalog, ManagementRules(ollama.manage, ollama.push, ollama.pull_hosts)),
                 bodies,
+                ollama.blob_bytes,
             ),
             openai_api=OpenAIApi(OpenAIInference(intake), OpenAIModels(catalog), bodies),
         )

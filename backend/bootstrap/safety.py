@@ -1,13 +1,18 @@
 """Refuses to start in a way that would let strangers spend the operator's money."""
 
 import ipaddress
+from collections.abc import Iterable, Iterator
+
+from pydantic import SecretStr
 
 from backend.core.config import Settings
 from backend.core.errors import ConfigurationError
+from backend.features.auth.principal import EVERYTHING, Permission
 from backend.features.auth.service import MIN_KEY_LENGTH
 
 _WEAK = ("changeme", "change-me", "secret", "password", "your-key", "sk-1234")
 _MIN_DIFFERENT = 8
+_CALLER = frozenset({Permission.USE_MODELS})
 
 
 def is_loopback(host: str) -> bool:
@@ -20,15 +25,14 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def accepted_keys(settings: Settings) -> list[str] | None:
-    """Return the keys callers must show one of, or None when anybody may call.
+def accepted_keys(settings: Settings) -> dict[str, frozenset[Permission]] | None:
+    """Return the keys callers must show one of and what each allows, or None when anybody may call.
 
     Raises `ConfigurationError` for anonymous access on a public bind, and for missing or weak keys.
     """
     is_private = is_loopback(settings.server.host) or settings.server.trusted_network
-    keys = [key.get_secret_value() for key in settings.api_keys]
-    for key in keys:
-        _check_strength(key)
+    keys = dict.fromkeys(_checked("GATEWAY_API_KEYS", settings.api_keys), _CALLER)
+    keys |= dict.fromkeys(_checked("GATEWAY_ADMIN_KEYS", settings.admin_keys), EVERYTHING)
     if settings.auth == "open" or (settings.auth == "auto" and not keys and is_private):
         if not is_private:
             raise ConfigurationError(
@@ -44,10 +48,16 @@ def accepted_keys(settings: Settings) -> list[str] | None:
     return keys
 
 
-def _check_strength(key: str) -> None:
+def _checked(name: str, secrets: Iterable[SecretStr]) -> Iterator[str]:
+    for secret in secrets:
+        _check_strength(name, secret.get_secret_value())
+        yield secret.get_secret_value()
+
+
+def _check_strength(name: str, key: str) -> None:
     is_weak = len(set(key)) < _MIN_DIFFERENT or any(word in key.lower() for word in _WEAK)
     if len(key) < MIN_KEY_LENGTH or is_weak:
         raise ConfigurationError(
-            f"a key in GATEWAY_API_KEYS is too weak: use {MIN_KEY_LENGTH} random characters or more, "
+            f"a key in {name} is too weak: use {MIN_KEY_LENGTH} random characters or more, "
             "for example the output of 'openssl rand -hex 32'"
         )

@@ -172,8 +172,20 @@ class OllamaSettings(Group):
     pull: bool = Field(True, description="Forward `pull` to the Ollama backend.")
     pull_hosts: Words = Field(
         ("registry.ollama.ai", "ollama.com", "hf.co", "huggingface.co"),
-        description="Registries a pulled name may point to, comma separated.",
+        description="Registries a pulled or pushed name may point to, comma separated.",
     )
+    manage: bool = Field(
+        False,
+        description="Forward create, copy, delete and file uploads to Ollama backends, for callers who may manage "
+        "models. Off by default: whoever may do that can fill the machine's disk, remove everybody's models and have "
+        "it read model files from strangers.",
+    )
+    push: bool = Field(
+        False,
+        description="Forward `push` for the same callers. Off by default: it sends models out to a registry, under the "
+        "machine's own account.",
+    )
+    blob_bytes: int = Field(32 * 2**30, gt=0, description="Size of one uploaded model file.")
 
 
 class TlsSettings(Group):
@@ -247,6 +259,9 @@ class Settings(BaseSettings):
         "auto", description="Who may call: auto is open on a loopback bind and asks for keys on any other."
     )
     api_keys: Secrets = Field((), description="Keys that clients may use, comma separated; 20 characters or more each.")
+    admin_keys: Secrets = Field(
+        (), description="Keys like those, whose holders may manage models too (GATEWAY_OLLAMA__MANAGE)."
+    )
     server: ServerSettings = ServerSettings()
     timeouts: TimeoutSettings = TimeoutSettings()
     limits: LimitSettings = LimitSettings()

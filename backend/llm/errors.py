@@ -7,7 +7,7 @@ ProviderError 502
  |- ProviderUnreachable 502 (connect, DNS, TLS)
  |- ProviderTimeout 504                        ProviderAuthFailed 502 (never 401: the key is ours)
  |- ProviderFailed 502 (upstream 500)           ProviderBadGateway 502 (a proxy before it: 502, 504, 520)
- |- ProviderDisconnected 502 (after sending)    PullFailed 500 (a download)
+ |- ProviderDisconnected 502 (after sending)    ModelWorkFailed 500 (create, push)   PullFailed 500 (a download)
  '- ProviderProtocolError 502 (unreadable answer, stream ended early)
 
 Classified by status first, then by the body's code; by wording only for `ContextTooLong` and guardrails.
@@ -119,11 +119,15 @@ class ProviderAuthFailed(ProviderError):
     counts_against_backend = False
 
 
-class PullFailed(ProviderError):
-    """A model could not be downloaded; Ollama says 500 and clients match its text."""
+class ModelWorkFailed(ProviderError):
+    """An Ollama machine could not finish what it was doing with a model, and said why."""
 
     status = 500
     counts_against_backend = False
+
+
+class PullFailed(ModelWorkFailed):
+    """A model could not be downloaded; Ollama says 500 and clients match its text."""
 
 
 class ProviderProtocolError(ProviderError):

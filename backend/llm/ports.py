@@ -9,6 +9,7 @@ from typing import Any, Protocol, Self, runtime_checkable
 
 from backend.core.errors import GatewayError
 from backend.llm.capabilities import ModelInfo
+from backend.llm.digests import BlobDigest
 from backend.llm.events import ChatEvent
 from backend.llm.types import ChatRequest, CompletionRequest, Embeddings, EmbedRequest, WireSource
 
@@ -103,7 +104,10 @@ class Passthrough(Protocol):
 
 @runtime_checkable
 class ModelServer(Protocol):
-    """A server that keeps models itself: it describes, loads and downloads them (Ollama)."""
+    """A server that keeps models itself: it describes, loads, downloads, makes and removes them (Ollama).
+
+    Names are the server's own. Whoever calls has checked that the caller may change what is there.
+    """
 
     async def show(self, model: str, *, verbose: bool) -> Mapping[str, Any]:
         """Return the upstream's own description of a model."""
@@ -115,6 +119,34 @@ class ModelServer(Protocol):
 
     def pull(self, model: str) -> AsyncIterator[Mapping[str, Any]]:
         """Download a model; yield progress objects; raise `ProviderError` when it fails."""
+        ...
+
+    def create(self, body: Mapping[str, Any]) -> AsyncIterator[Mapping[str, Any]]:
+        """Make a model from a checked body of `/api/create`; otherwise as `pull`."""
+        ...
+
+    def push(self, model: str) -> AsyncIterator[Mapping[str, Any]]:
+        """Upload a model to the registry its name points to; otherwise as `pull`."""
+        ...
+
+    async def copy(self, source: str, destination: str) -> None:
+        """Give a model a second name; raise `ModelNotFound` when the source is not there."""
+        ...
+
+    async def delete(self, model: str) -> None:
+        """Remove a model; raise `ModelNotFound` when it is not there."""
+        ...
+
+    async def has_blob(self, digest: BlobDigest) -> bool:
+        """Whether a file with this digest is stored."""
+        ...
+
+    async def put_blob(self, digest: BlobDigest, pieces: AsyncIterator[bytes]) -> None:
+        """Store a file; at most a few pieces are held at a time, and the next is asked for once one is on its way.
+
+        What `pieces` raises is raised here, and the upload is broken off: the server then stores nothing. Raises
+        `InvalidRequest` when `pieces` stalls, `ProviderError` when the server does or refuses.
+        """
         ...
 
 

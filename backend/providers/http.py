@@ -9,9 +9,9 @@ Nothing an upstream says moves us elsewhere: no redirects, no proxies from the e
 
 import asyncio
 import ssl
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
-from functools import cache
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cache, lru_cache
 from http import HTTPStatus
 from typing import Any
 
@@ -30,6 +30,7 @@ from backend.llm.errors import (
     ProviderUnreachable,
 )
 from backend.providers.status import raise_for_status
+from backend.providers.upload import Upload
 from backend.providers.watchdog import Timeouts, Watchdog
 from backend.wire.jsontext import encode_json
 
@@ -38,6 +39,10 @@ _READ_BUFFER = 16 * 1024
 _ERROR_BYTES = 64 * 1024
 _REPLY_BYTES = 64 * 1024 * 1024
 _DRAIN_SECONDS = 0.1
+_URLS = 64
+"""Addresses of one upstream that are kept parsed; those with a digest in them are many and seldom used twice."""
+_UPLOAD_SECONDS = 24 * 3600.0
+_ACCEPTED = frozenset({HTTPStatus.OK, HTTPStatus.CREATED})
 _PLAIN_KEEPALIVE, _TLS_KEEPALIVE = 4.0, 30.0
 """Seconds an idle connection is kept: below the 5 s after which vLLM's server closes its own."""
 _NETWORK_ERRORS = (httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError, OSError, TimeoutError)
@@ -80,30 +85,33 @@ class Endpoint:
     environment) is exactly what must not happen here, and it costs a quarter of a request's CPU.
     """
 
-    __slots__ = ("_base_url", "_headers", "_secret", "_transport", "_urls")
+    __slots__ = ("_headers", "_secret", "_transport", "_url")
 
     def __init__(self, base_url: str, api_key: str | None, transport: httpx.AsyncBaseTransport) -> None:
-        self._base_url = base_url
         self._transport = transport
         self._headers = [(b"user-agent", b"passerelle"), (b"accept-encoding", b"identity")]
         if api_key:
             self._headers.append((b"authorization", f"Bearer {api_key}".encode()))
         self._secret = (api_key or "").encode()
-        self._urls: dict[str, httpx.URL] = {}
+        self._url = lru_cache(_URLS)(lambda path: httpx.URL(base_url + path))
 
     def mask(self, body: bytes) -> bytes:
         """Return what an upstream said with our own key taken out, should it have repeated it."""
         return body.replace(self._secret, b"[masked]") if self._secret else body
 
-    async def send(self, method: str, path: str, accept: str, body: bytes | None, connect: float) -> httpx.Response:
+    async def send(
+        self, method: str, path: str, accept: str, body: bytes | Upload | None, connect: float
+    ) -> httpx.Response:
         """Send a request and return the response with its body unread."""
-        url = self._urls.get(path)
-        if url is None:
-            url = self._urls[path] = httpx.URL(self._base_url + path)
+        url = self._url(path)
         headers = [*self._headers, (b"accept", accept.encode())]
         extensions = {"timeout": {"connect": connect, "read": None, "write": None, "pool": None}}
         if body is None:
             request = httpx.Request(method, url, headers=headers, extensions=extensions)
+        elif isinstance(body, Upload):
+            # Chunked, never with a length: only the last chunk tells the upstream that the file is whole.
+            headers.append((b"content-type", b"application/octet-stream"))
+            request = httpx.Request(method, url, headers=headers, stream=body, extensions=extensions)
         else:
             # A stream instead of content: the transport adds Host and Content-Length itself, more cheaply.
             headers.append((b"content-type", b"application/json"))
@@ -227,7 +235,7 @@ class Upstream:
     ) -> BodyReader:
         """Post `body` and return the open answer once the upstream accepted it; `timeouts` replace the usual ones.
 
-        Raises `ProviderError` for every status but 200, for another `content_type` (a prefix) and for an encoded body.
+        Raises `ProviderError` for every status but success, another `content_type` (a prefix) and an encoded body.
         """
         reader = await self._send(
             "POST", path, content_type, encode_json(body), timeouts or self.timeouts, self.limits.answer_bytes
@@ -241,6 +249,30 @@ class Upstream:
         """Post `body` and return the whole reply."""
         return await self._fetch("POST", path, encode_json(body), self.timeouts)
 
+    async def delete(self, path: str, body: Mapping[str, Any]) -> None:
+        """Send a DELETE with a body, as Ollama wants it."""
+        await self._fetch("DELETE", path, encode_json(body), self.timeouts)
+
+    async def exists(self, path: str) -> bool:
+        """Whether a HEAD finds something at the path."""
+        try:
+            await self._fetch("HEAD", path, None, self.timeouts)
+        except ModelNotFound:
+            return False
+        return True
+
+    async def upload(self, path: str, pieces: AsyncIterator[bytes]) -> None:
+        """Post a body of any length as its pieces come; it may take a day while something moves.
+
+        Raises what `pieces` raises, and `InvalidRequest` when it stalls; the upstream then sees a body cut short.
+        """
+        patient = replace(self.timeouts, first_byte=self.timeouts.idle, total=_UPLOAD_SECONDS)
+        body = Upload(pieces)
+        try:
+            await self._fetch("POST", path, body, patient)
+        except ProviderError as error:
+            raise body.explain(error, patient.idle) from None
+
     async def get(self, path: str, *, timeout: float) -> bytes:  # noqa: ASYNC109 (the watchdog bounds it)
         """Return the whole reply to a GET, within `timeout` seconds."""
         limits = Timeouts(min(self.timeouts.connect, timeout), timeout, timeout, timeout)
@@ -251,7 +283,7 @@ class Upstream:
                 f"backend {self.name!r} has nothing at {path} (404 Not Found); check its base URL"
             ) from None
 
-    async def _fetch(self, method: str, path: str, body: bytes | None, timeouts: Timeouts) -> bytes:
+    async def _fetch(self, method: str, path: str, body: bytes | Upload | None, timeouts: Timeouts) -> bytes:
         reader = await self._send(method, path, "application/json", body, timeouts, _REPLY_BYTES)
         try:
             return await reader.read_all()
@@ -259,9 +291,11 @@ class Upstream:
             await reader.aclose()
 
     async def _send(
-        self, method: str, path: str, accept: str, body: bytes | None, timeouts: Timeouts, limit: int
+        self, method: str, path: str, accept: str, body: bytes | Upload | None, timeouts: Timeouts, limit: int
     ) -> BodyReader:
         watchdog = Watchdog(self.name, timeouts)
+        if isinstance(body, Upload):
+            body.on_progress = watchdog.progressed
         try:
             response = await watchdog.wait(lambda: self._endpoint.send(method, path, accept, body, timeouts.connect))
         except _NETWORK_ERRORS as error:
@@ -281,7 +315,7 @@ class Upstream:
     async def _check(self, response: httpx.Response, reader: BodyReader) -> None:
         if response.headers.get("content-encoding", "identity") != "identity":
             raise ProviderProtocolError(f"backend {self.name!r} sent a compressed answer it was not asked for")
-        if response.status_code != HTTPStatus.OK:
+        if response.status_code not in _ACCEPTED:
             body = self._endpoint.mask(await _beginning(reader))
             raise_for_status(self.name, response.status_code, response.headers, body, self._key_name)
 

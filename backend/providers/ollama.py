@@ -7,7 +7,8 @@ from typing import Any
 import msgspec
 
 from backend.llm.capabilities import ModelInfo
-from backend.llm.errors import ProviderProtocolError, PullFailed
+from backend.llm.digests import BlobDigest
+from backend.llm.errors import ModelWorkFailed, ProviderProtocolError, PullFailed
 from backend.llm.events import token_count
 from backend.llm.ports import EventStream, LineStream
 from backend.llm.types import ChatRequest, CompletionRequest, Embeddings, EmbedRequest, WireSource
@@ -33,9 +34,9 @@ _OBJECT = "application/json"
 _LINE_BYTES = 8_000_000
 """What Ollama's own client takes; `context` makes the last line of a generate reply long."""
 
-_PULL_SECONDS = 24 * 3600.0
-_PULL_IDLE_SECONDS = 900.0
-"""Checking the digest of a large model is silent."""
+_WORK_SECONDS = 24 * 3600.0
+_WORK_IDLE_SECONDS = 900.0
+"""Checking the digest of a large model is silent, and so is converting one."""
 
 
 class OllamaProvider:
@@ -98,30 +99,60 @@ class OllamaProvider:
         models = reply.get("models")
         return [entry for entry in models if isinstance(entry, dict)] if isinstance(models, list) else []
 
-    async def pull(self, model: str) -> AsyncIterator[Mapping[str, Any]]:
-        """See `ModelServer.pull`; never `insecure`; a day at most, models are large."""
-        patient = replace(self._upstream.timeouts, idle=_PULL_IDLE_SECONDS, total=_PULL_SECONDS)
-        reader = await self._upstream.open("/api/pull", {"model": model, "stream": True}, _LINES, patient)
+    def pull(self, model: str) -> AsyncIterator[Mapping[str, Any]]:
+        """See `ModelServer.pull`; never `insecure`."""
+        return self._work("/api/pull", {"model": model}, PullFailed)
+
+    def create(self, body: Mapping[str, Any]) -> AsyncIterator[Mapping[str, Any]]:
+        """See `ModelServer.create`."""
+        return self._work("/api/create", body, ModelWorkFailed)
+
+    def push(self, model: str) -> AsyncIterator[Mapping[str, Any]]:
+        """See `ModelServer.push`; never `insecure`."""
+        return self._work("/api/push", {"model": model}, ModelWorkFailed)
+
+    async def copy(self, source: str, destination: str) -> None:
+        """See `ModelServer.copy`."""
+        await self._upstream.post("/api/copy", {"source": source, "destination": destination})
+
+    async def delete(self, model: str) -> None:
+        """See `ModelServer.delete`."""
+        await self._upstream.delete("/api/delete", {"model": model})
+
+    async def has_blob(self, digest: BlobDigest) -> bool:
+        """See `ModelServer.has_blob`."""
+        return await self._upstream.exists(f"/api/blobs/{digest}")
+
+    async def put_blob(self, digest: BlobDigest, pieces: AsyncIterator[bytes]) -> None:
+        """See `ModelServer.put_blob`."""
+        await self._upstream.upload(f"/api/blobs/{digest}", pieces)
+
+    async def _work(
+        self, path: str, body: Mapping[str, Any], failure: type[ModelWorkFailed]
+    ) -> AsyncIterator[Mapping[str, Any]]:
+        """Let the machine work on a model and yield its progress; a day at most, models are large."""
+        patient = replace(self._upstream.timeouts, idle=_WORK_IDLE_SECONDS, total=_WORK_SECONDS)
+        reader = await self._upstream.open(path, {**body, "stream": True}, _LINES, patient)
         lines = LineSplitter(_LINE_BYTES)
         reader.started()
         last: Mapping[str, Any] = {}
         try:
             while data := await reader.read():
                 for line in filter(None, lines.feed(data)):
-                    last = self._step(line, reader)
+                    last = self._step(line, reader, failure)
                     yield last
             for line in lines.close():
-                last = self._step(line, reader)
+                last = self._step(line, reader, failure)
                 yield last
         finally:
             await reader.aclose()
         if last.get("status") != "success":
-            raise PullFailed(f"backend {self._upstream.name!r} ended the download early; try again")
+            raise failure(f"backend {self._upstream.name!r} ended its work on the model early; try again")
 
-    def _step(self, line: bytes, reader: BodyReader) -> Mapping[str, Any]:
+    def _step(self, line: bytes, reader: BodyReader, failure: type[ModelWorkFailed]) -> Mapping[str, Any]:
         progress = self._object(line)
         if isinstance(progress.get("error"), str):
-            raise reader.cleaned(PullFailed(clean(progress["error"])))
+            raise reader.cleaned(failure(clean(progress["error"])))
         return progress
 
     async def _embed(self, path: str, body: Mapping[str, Any]) -> EmbedReply:

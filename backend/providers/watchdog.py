@@ -64,6 +64,11 @@ class Watchdog:
         self._timer.cancel()
         self._timer = self._loop.call_at(min(self._since + self._limit, self._deadline), self._check)
 
+    def progressed(self) -> None:
+        """Note, in the middle of a wait, that something moved: the idle limit counts from now."""
+        self._limit = self._timeouts.idle
+        self._since = self._loop.time()
+
     def close(self) -> None:
         """Stop watching."""
         self._timer.cancel()

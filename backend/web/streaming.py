@@ -18,7 +18,7 @@ from backend.core.logging import get_logger
 from backend.llm.ports import Answer
 from backend.web.body import BodyLimits, read_request_body
 from backend.web.client import ClientWatch
-from backend.web.replies import json_response
+from backend.web.replies import empty_response, json_response
 
 _log = get_logger(__name__)
 
@@ -42,7 +42,8 @@ async def respond(
     """Read the body, open the answer and return the response that will write it.
 
     The client is watched from here on: when it leaves, `open_answer` is cancelled and the upstream closed, streamed or
-    not. Errors raised before the first byte leave as they are, for the error handler to give them their status.
+    not. An answer of no bytes is a reply without a body. Errors raised before the first byte leave as they are, for the
+    error handler to give them their status.
     """
     body = await read_request_body(request, limits)
     watch = ClientWatch(request.receive, limits.write_stall_seconds).start()
@@ -60,7 +61,7 @@ async def respond(
         raise
     if isinstance(answer, bytes):
         watch.stop()
-        return json_response(answer)
+        return json_response(answer) if answer else empty_response()
     return AnswerResponse(answer, watch)
 
 

@@ -12,6 +12,8 @@ import httpx
 from backend.features.catalog.backends import Backend, CircuitBreaker
 from backend.features.catalog.service import Candidate, CatalogModel
 from backend.llm.capabilities import Capability, ModelInfo
+from backend.llm.digests import BlobDigest
+from backend.llm.errors import ModelNotFound
 from backend.llm.events import ChatEvent, Finished, Started, TextDelta, Usage
 from backend.llm.names import listable_name
 from backend.llm.types import ChatRequest, CompletionRequest, Embeddings, EmbedRequest, WireSource
@@ -177,6 +179,14 @@ class ScriptedServer(ScriptedProvider):
         self.pulled: list[str] = []
         self.progress: Sequence[Mapping[str, Any] | BaseException] = ({"status": "success"},)
         self.pulls_ended = 0
+        self.created: list[Mapping[str, Any]] = []
+        self.pushed: list[str] = []
+        self.copied: list[tuple[str, str]] = []
+        self.deleted: list[str] = []
+        self.refusal: BaseException | None = None
+        """When set, copy and delete fail with it."""
+        self.blobs: dict[str, bytes] = {}
+        """What was stored whole, by digest; nothing else about it is checked."""
 
     async def open_lines(self, source: WireSource) -> ScriptedLines:
         self.sources.append(source)
@@ -196,8 +206,39 @@ class ScriptedServer(ScriptedProvider):
             raise self.loaded
         return self.loaded
 
-    async def pull(self, model: str) -> AsyncIterator[Mapping[str, Any]]:
+    def pull(self, model: str) -> AsyncIterator[Mapping[str, Any]]:
         self.pulled.append(model)
+        return self._steps()
+
+    def create(self, body: Mapping[str, Any]) -> AsyncIterator[Mapping[str, Any]]:
+        self.created.append(body)
+        return self._steps()
+
+    def push(self, model: str) -> AsyncIterator[Mapping[str, Any]]:
+        self.pushed.append(model)
+        return self._steps()
+
+    async def copy(self, source: str, destination: str) -> None:
+        self._check(source)
+        self.copied.append((source, destination))
+
+    async def delete(self, model: str) -> None:
+        self._check(model)
+        self.deleted.append(model)
+
+    async def has_blob(self, digest: BlobDigest) -> bool:
+        return str(digest) in self.blobs
+
+    async def put_blob(self, digest: BlobDigest, pieces: AsyncIterator[bytes]) -> None:
+        self.blobs[str(digest)] = b"".join([piece async for piece in pieces])
+
+    def _check(self, model: str) -> None:
+        if self.refusal is not None:
+            raise self.refusal
+        if isinstance(self.models, Sequence) and model not in [known.model_id for known in self.models]:
+            raise ModelNotFound("model not found")
+
+    async def _steps(self) -> AsyncIterator[Mapping[str, Any]]:
         try:
             for step in self.progress:
                 if isinstance(step, BaseException):
@@ -275,6 +316,7 @@ class Asked:
     path: str
     headers: Mapping[str, str]
     body: Any
+    """The decoded JSON, the bytes of what is none, or None."""
 
 
 Responder = Callable[[Asked], Answer | BaseException | Pause]
@@ -299,7 +341,7 @@ class MockUpstream:
 
     async def _handle(self, request: httpx.Request) -> httpx.Response:
         content = await request.aread()
-        asked = Asked(request.method, request.url.path, dict(request.headers), json.loads(content) if content else None)
+        asked = Asked(request.method, request.url.path, dict(request.headers), _decoded(content))
         self.asked.append(asked)
         answer = self.respond(asked)
         if isinstance(answer, Pause):
@@ -310,6 +352,14 @@ class MockUpstream:
         self.bodies.append(body)
         headers = {"content-type": answer.content_type, **answer.headers}
         return httpx.Response(answer.status, headers=headers, stream=body)
+
+
+def _decoded(content: bytes) -> Any:
+    """Return the JSON of a body, or its bytes when it is none."""
+    try:
+        return json.loads(content) if content else None
+    except ValueError:
+        return content
 
 
 async def collect(stream: AsyncIterator[Sequence[ChatEvent]]) -> list[ChatEvent]:

@@ -1,10 +1,10 @@
 """Checks the credential of a request against the configured keys."""
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from backend.core.errors import NotAuthenticated
-from backend.features.auth.principal import ANONYMOUS, Principal
+from backend.features.auth.principal import ANONYMOUS, Permission, Principal
 
 MIN_KEY_LENGTH = 20
 _MAX_CREDENTIAL = 4_096
@@ -14,11 +14,11 @@ class Authenticator:
     """Knows the keys by their hashes; a lookup by hash leaks nothing through its timing.
 
     Args:
-        keys: the accepted keys; None means that everybody may call.
+        keys: the accepted keys and what each allows; None means that everybody may call.
     """
 
-    def __init__(self, keys: Iterable[str] | None) -> None:
-        self._principals = None if keys is None else {_digest(key): Principal(_digest(key)[:12]) for key in keys}
+    def __init__(self, keys: Mapping[str, frozenset[Permission]] | None) -> None:
+        self._principals = None if keys is None else {_digest(key): _principal(key, may) for key, may in keys.items()}
 
     @property
     def requires_key(self) -> bool:
@@ -40,6 +40,10 @@ def _credentials(headers: Mapping[str, str]) -> list[str]:
     found = [token.strip()] if scheme.lower() == "bearer" else []
     found.append(headers.get("x-api-key", "").strip())
     return [credential for credential in found if 0 < len(credential) <= _MAX_CREDENTIAL]
+
+
+def _principal(key: str, permissions: frozenset[Permission]) -> Principal:
+    return Principal(_digest(key)[:12], permissions)
 
 
 def _digest(key: str) -> str:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from fastapi import Request
 
 from backend.features.ollama_api.inference import Inference
+from backend.features.ollama_api.management import Management
 from backend.features.ollama_api.models import Models
 from backend.web.body import BodyLimits
 
@@ -15,7 +16,10 @@ class OllamaApi:
 
     inference: Inference
     models: Models
+    management: Management
     limits: BodyLimits
+    blob_bytes: int
+    """Size of one uploaded file."""
 
 
 def ollama_api(request: Request) -> OllamaApi:

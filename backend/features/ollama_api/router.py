@@ -9,13 +9,16 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from backend.features.auth.deps import CALLERS, EVERYBODY, principal_of
+from backend.features.ollama_api.account import describe_caller, refuse_cloud, sign_out
 from backend.features.ollama_api.deps import ollama_api
+from backend.web.body import RequestPieces
 from backend.web.lean_route import LeanRoute
 from backend.web.openapi import json_body
-from backend.web.replies import json_response, text_response
+from backend.web.replies import empty_response, json_response, text_response
 from backend.web.streaming import respond
 from backend.wire.jsontext import encode_json
-from backend.wire.ollama.replies import RUNNING, STATUS, VERSION
+from backend.wire.ollama.management import CopyBody, CreateBody, DeleteBody, PushBody
+from backend.wire.ollama.replies import RECOMMENDATIONS, RUNNING, STATUS, VERSION
 from backend.wire.ollama.schemas import ChatBody, EmbedBody, EmbeddingsBody, GenerateBody, PullBody, ShowBody
 
 _READ = ["GET", "HEAD"]
@@ -77,6 +80,86 @@ async def pull(request: Request) -> Response:
     """Make a model available."""
     api = ollama_api(request)
     return await respond(request, api.limits, partial(api.models.pull, principal=principal_of(request)))
+
+
+@router.post("/create", openapi_extra=json_body(CreateBody))
+async def create(request: Request) -> Response:
+    """Make a model on an Ollama machine."""
+    api = ollama_api(request)
+    return await respond(request, api.limits, partial(api.management.create, principal=principal_of(request)))
+
+
+@router.post("/push", openapi_extra=json_body(PushBody))
+async def push(request: Request) -> Response:
+    """Upload a model to its registry."""
+    api = ollama_api(request)
+    return await respond(request, api.limits, partial(api.management.push, principal=principal_of(request)))
+
+
+@router.post("/copy", openapi_extra=json_body(CopyBody))
+async def copy(request: Request) -> Response:
+    """Give a model a second name."""
+    api = ollama_api(request)
+    return await respond(request, api.limits, partial(api.management.copy, principal=principal_of(request)))
+
+
+@router.delete("/delete", openapi_extra=json_body(DeleteBody))
+async def delete(request: Request) -> Response:
+    """Remove a model."""
+    api = ollama_api(request)
+    return await respond(request, api.limits, partial(api.management.delete, principal=principal_of(request)))
+
+
+@router.head("/blobs/{digest}")  # noqa: FAST003 (read from the request)
+async def find_blob(request: Request) -> Response:
+    """Tell whether a file is stored."""
+    is_there = await ollama_api(request).management.has_blob(request.path_params["digest"], principal_of(request))
+    return empty_response(200 if is_there else 404)
+
+
+@router.post("/blobs/{digest}")  # noqa: FAST003 (read from the request)
+async def store_blob(request: Request) -> Response:
+    """Store a file a model will be made of."""
+    api = ollama_api(request)
+    pieces = RequestPieces(request, api.blob_bytes)
+    is_new = await api.management.put_blob(request.path_params["digest"], pieces, principal_of(request))
+    return empty_response(201 if is_new else 200)
+
+
+@router.post("/me")
+async def me(request: Request) -> Response:
+    """Tell clients who they are signed in as."""
+    return json_response(describe_caller(principal_of(request)))
+
+
+@router.post("/signout")
+async def leave(request: Request) -> Response:  # noqa: ARG001 (a lean route takes the request)
+    """Tell clients that there is no session at ollama.com."""
+    sign_out()
+
+
+@router.delete("/user/keys/{key}")  # noqa: FAST003 (read from the request)
+async def leave_by_key(request: Request) -> Response:  # noqa: ARG001 (a lean route takes the request)
+    """Sign out, the older way."""
+    sign_out()
+
+
+@router.post("/experimental/web_search")
+async def web_search(request: Request) -> Response:  # noqa: ARG001 (a lean route takes the request)
+    """Refuse what is a service of ollama.com."""
+    refuse_cloud("web search")
+
+
+@router.post("/experimental/web_fetch")
+async def web_fetch(request: Request) -> Response:  # noqa: ARG001 (a lean route takes the request)
+    """Refuse what is a service of ollama.com."""
+    refuse_cloud("web fetch")
+
+
+@router.get("/experimental/model-recommendations")
+async def recommend(request: Request) -> Response:  # noqa: ARG001 (a lean route takes the request)
+    """Recommend nothing."""
+    return json_response(encode_json(RECOMMENDATIONS))
 
 
 @router.get("/status")

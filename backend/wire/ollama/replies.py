@@ -16,6 +16,8 @@ VERSION = "0.33.0"
 RUNNING = b"Ollama is running"
 STATUS: Mapping[str, Any] = {"cloud": {"disabled": True, "source": "config"}}
 PULL_STEPS = ("pulling manifest", "verifying sha256 digest", "writing manifest", "success")
+RECOMMENDATIONS: Mapping[str, Any] = {"recommendations": []}
+SIGNED_OUT = "you are not currently signed in"
 PULL_UNKNOWN = "pull model manifest: file does not exist"
 HOSTED_SINCE = datetime(2026, 1, 1, tzinfo=UTC)
 """`modified_at` of hosted models: their lists carry no date that stays the same from one call to the next."""

@@ -197,14 +197,6 @@ class PullBody(NamedModel):
 
 
 Body = TypeVar("Body", bound=OllamaModel)
-_GO_NAMES = {
-    ChatBody: "ChatRequest",
-    GenerateBody: "GenerateRequest",
-    EmbedBody: "EmbedRequest",
-    EmbeddingsBody: "EmbeddingRequest",
-    ShowBody: "ShowRequest",
-    PullBody: "PullRequest",
-}
 _GO_TYPES = {
     "bool_type": "bool",
     "string_type": "string",
@@ -227,7 +219,8 @@ def read_body(raw: bytes, schema: type[Body]) -> Body:
 
 
 def _check(value: Any, schema: type[Body]) -> Body:
-    go_name = _GO_NAMES.get(schema, schema.__name__)
+    is_older = schema is EmbeddingsBody
+    go_name = "EmbeddingRequest" if is_older else schema.__name__.removesuffix("Body") + "Request"
     if value is None:
         value = {}
     check_sizes(value)
