@@ -3,6 +3,7 @@
 GatewayError 500
  |- InvalidRequest 400       NotAuthenticated 401   NotPermitted 403
  |- NotFound 404             Conflict 409           PayloadTooLarge 413
+ |- Unprocessable 422      well-formed, but names what is not there
  |- RateLimited 429          carries retry_after    ClientGone 499 (never seen, only logged)
  |- Overloaded 503           the gateway's own queue is full; carries retry_after
  |- StoreUnavailable 503     a store of our own does not answer
@@ -55,6 +56,12 @@ class Conflict(GatewayError):
     """What the caller wants to make exists already, or is still in use."""
 
     status = 409
+
+
+class Unprocessable(GatewayError):
+    """The caller's object is well-formed, but names something that is not there for them."""
+
+    status = 422
 
 
 class RateLimited(GatewayError):

@@ -1,6 +1,6 @@
 """A model of ours in canonical form: a base model with a prompt, parameters and openers put before it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from backend.llm.names import ModelName
@@ -18,7 +18,7 @@ class Preset:
     """The model it is made from, always one of a backend and never another preset."""
     modified_at: datetime
     system_prompt: str = ""
-    sampling: Sampling = Sampling()
+    sampling: Sampling = field(default_factory=Sampling)
     messages: tuple[Message, ...] = ()
     """Openers: turns that stand before every conversation."""
     description: str = ""

@@ -30,18 +30,20 @@ def merge_sampling(ours: Sampling, callers: Sampling) -> Sampling:
 
 
 def merge_messages(preset: Preset, messages: tuple[Message, ...]) -> tuple[Message, ...]:
-    """Return one system turn (the preset's prompt, then the caller's system texts in order), openers, the rest.
+    """Return one system turn, then the preset's openers, then the conversation.
 
-    A preset without prompt and openers leaves the conversation as it is.
+    The system turn holds the preset's prompt, then the system texts of openers and caller in their order, with a blank
+    line between them. A preset without prompt and openers leaves the conversation as it is.
     """
     if not preset.system_prompt and not preset.messages:
         return messages
-    systems = [message for message in messages if message.role == "system"]
+    turns = (*preset.messages, *messages)
+    systems = [message for message in turns if message.role == "system"]
     texts = [text for text in (preset.system_prompt, *(message.text for message in systems)) if text]
     content: list[ContentPart] = [TextPart("\n\n".join(texts))] if texts else []
     content += [image for message in systems for image in message.images]
     system = (Message("system", tuple(content)),) if content else ()
-    return (*system, *preset.messages, *(message for message in messages if message.role != "system"))
+    return (*system, *(message for message in turns if message.role != "system"))
 
 
 def _first(callers: object, ours: object) -> object:
