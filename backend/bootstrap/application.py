@@ -12,6 +12,7 @@ from backend.bootstrap.errors import install_error_handlers
 from backend.bootstrap.safety import accepted_keys
 from backend.core.config import Settings
 from backend.core.memory import settle_memory
+from backend.features.agents.router import router as agents
 from backend.features.health.router import router as health
 from backend.features.ollama_api.router import public as ollama_public
 from backend.features.ollama_api.router import router as ollama
@@ -19,7 +20,7 @@ from backend.features.openai_api.router import router as openai
 from backend.web.access import AccessLog
 from backend.web.origins import OriginGuard
 
-ROUTERS = (ollama, openai, ollama_public, health)
+ROUTERS = (ollama, openai, ollama_public, agents, health)
 """Every router, each with its full prefix."""
 
 

@@ -4,15 +4,19 @@ import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
+from backend.bootstrap.agents import open_index
 from backend.bootstrap.backends import check_backends, open_backends
 from backend.bootstrap.safety import accepted_keys
+from backend.bootstrap.store import open_database
 from backend.core.config import Settings
+from backend.features.agents.service import AgentService
 from backend.features.auth.service import Authenticator
 from backend.features.catalog.recent import RecentModels
 from backend.features.catalog.service import CatalogService
 from backend.features.generation.admission import Admission, AdmissionLimits
 from backend.features.generation.intake import Intake
 from backend.features.generation.service import GenerationService
+from backend.features.ollama_api.agent_verbs import AgentVerbs
 from backend.features.ollama_api.deps import OllamaApi
 from backend.features.ollama_api.inference import Inference
 from backend.features.ollama_api.management import Management, ManagementRules
@@ -32,6 +36,7 @@ class Container:
     authenticator: Authenticator
     catalog: CatalogService
     generation: GenerationService
+    agents: AgentService
     ollama_api: OllamaApi
     openai_api: OpenAIApi
 
@@ -47,7 +52,9 @@ async def open_container(settings: Settings) -> AsyncIterator[Container]:
             stack.push_async_callback(upstream.aclose)
 
         backends = await open_backends(settings, close_later)
-        catalog = CatalogService(backends, settings.catalog.ttl_seconds)
+        database = await stack.enter_async_context(open_database(settings))
+        index = await stack.enter_async_context(open_index(database))
+        catalog = CatalogService(backends, settings.catalog.ttl_seconds, presets=index)
         stack.push_async_callback(catalog.aclose)
         limits, timeouts = settings.limits, settings.timeouts
         bodies = BodyLimits(limits.body_bytes, timeouts.body_seconds, timeouts.write_stall_seconds)
@@ -57,6 +64,8 @@ async def open_container(settings: Settings) -> AsyncIterator[Container]:
         recent = RecentModels()
         intake = Intake(catalog, generation, recent)
         ollama = settings.ollama
+        agents = AgentService(database, index, catalog)
+        management = Management(catalog, ManagementRules(ollama.manage, ollama.push, ollama.pull_hosts))
         yield Container(
             settings=settings,
             authenticator=Authenticator(keys),
@@ -65,9 +74,11 @@ async def open_container(settings: Settings) -> AsyncIterator[Container]:
             ollama_api=OllamaApi(
                 Inference(intake),
                 Models(catalog, recent, forward_pull=ollama.pull, pull_hosts=ollama.pull_hosts),
-                Management(catalog, ManagementRules(ollama.manage, ollama.push, ollama.pull_hosts)),
+                management,
+                AgentVerbs(catalog, agents, management),
                 bodies,
                 ollama.blob_bytes,
             ),
+            agents=agents,
             openai_api=OpenAIApi(OpenAIInference(intake), OpenAIModels(catalog), bodies),
         )

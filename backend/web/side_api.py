@@ -1,6 +1,6 @@
 """What the routes under `/api/v1` share: the shape of errors, closed bodies, and lists in pieces."""
 
-from typing import Annotated, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
 import msgspec
 from fastapi import Depends, Query
@@ -54,7 +54,7 @@ Paging = Annotated[PageQuery, Depends(_page_query)]
 """A list route's parameters `skip` and `limit`."""
 
 
-def page_reply(reply: type[Reply], page: Page[object]) -> dict[str, object]:
+def page_reply(reply: type[Reply], page: Page[Any]) -> dict[str, object]:
     """Return a page in the form of `PageReply[reply]`."""
     items = [reply.model_validate(item) for item in page.items]
     return {"items": items, "total": page.total, "skip": page.skip, "limit": page.limit}

@@ -60,6 +60,7 @@ class AgentDraft:
         return replace(
             self,
             model=preset.base.short,
+            description=self.description or preset.description,
             system_prompt=self.system_prompt or preset.system_prompt,
             parameters={**write_sampling(preset.sampling), **(self.parameters or {})},
             messages=self.messages or openers,

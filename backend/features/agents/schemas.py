@@ -5,7 +5,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from backend.core.errors import InvalidRequest
 from backend.features.agents.drafts import (
@@ -47,7 +47,7 @@ def _check_avatar(url: str) -> str:
 class Opener(Body):
     """One turn that stands before every conversation."""
 
-    model_config = {"str_strip_whitespace": False}
+    model_config = ConfigDict(str_strip_whitespace=False)
 
     role: Literal["system", "user", "assistant"]
     content: str = Field(max_length=_MAX_TEXT)
@@ -59,7 +59,7 @@ Prompt = Annotated[str, AfterValidator(_told(check_prompt)), Field(max_length=_M
 class AgentWrite(Body):
     """An agent as its owner wants it; what is not said takes its default."""
 
-    model_config = {"str_strip_whitespace": False}
+    model_config = ConfigDict(str_strip_whitespace=False)
 
     name: Annotated[str, AfterValidator(_told(check_name))]
     model: str = Field(min_length=1, max_length=600, description="The base model.")

@@ -132,9 +132,11 @@ class CatalogService:
         await self._read_if_old()
         return self._models.get(name.key)
 
-    def is_taken(self, name: ModelName) -> bool:
-        """Whether a model of ours has this name, whoever may use it: nothing else may take it then."""
-        return self._presets.takes(name)
+    def is_reserved(self, name: ModelName, principal: Principal) -> bool:
+        """Whether a name is kept for models of ours: one has it, or it lies in the caller's own namespace."""
+        wanted = spelled_out(name, principal.trigramme)
+        is_own = bool(principal.trigramme) and wanted.namespace.lower() == principal.trigramme
+        return is_own or self._presets.takes(wanted)
 
     def forget(self) -> None:
         """Read the lists again at the next question; something was pulled or removed."""
