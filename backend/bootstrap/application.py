@@ -7,12 +7,18 @@ from typing import TypedDict
 from fastapi import FastAPI
 
 from backend import __version__
+from backend.bootstrap.accounts import announce_bootstrap
 from backend.bootstrap.container import Container, open_container
 from backend.bootstrap.errors import install_error_handlers
 from backend.bootstrap.safety import accepted_keys
 from backend.core.config import Settings
 from backend.core.memory import settle_memory
+from backend.features.accounts.admin_router import roles, users
+from backend.features.accounts.router import public as accounts_public
+from backend.features.accounts.router import router as accounts
+from backend.features.admin.router import router as admin_backends
 from backend.features.agents.router import router as agents
+from backend.features.audit.router import router as audit
 from backend.features.health.router import router as health
 from backend.features.ollama_api.router import public as ollama_public
 from backend.features.ollama_api.router import router as ollama
@@ -20,7 +26,19 @@ from backend.features.openai_api.router import router as openai
 from backend.web.access import AccessLog
 from backend.web.origins import OriginGuard
 
-ROUTERS = (ollama, openai, ollama_public, agents, health)
+ROUTERS = (
+    ollama,
+    openai,
+    ollama_public,
+    health,
+    accounts_public,
+    accounts,
+    agents,
+    users,
+    roles,
+    audit,
+    admin_backends,
+)
 """Every router, each with its full prefix."""
 
 
@@ -37,6 +55,8 @@ def build_application(settings: Settings) -> FastAPI:
     async def lifespan(_app: FastAPI) -> AsyncIterator[State]:
         async with open_container(settings) as container:
             container.catalog.start()
+            if container.authenticator.requires_key:
+                await announce_bootstrap(container.accounts)
             settle_memory()
             yield {"container": container}
 

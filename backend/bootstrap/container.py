@@ -4,12 +4,17 @@ import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
+from backend.bootstrap.accounts import open_accounts
 from backend.bootstrap.agents import open_index
 from backend.bootstrap.backends import check_backends, open_backends
-from backend.bootstrap.safety import accepted_keys
-from backend.bootstrap.store import open_database
+from backend.bootstrap.safety import accepted_keys, check_workers
+from backend.bootstrap.signing_key import signing_key
+from backend.bootstrap.store import open_database, prepare_folder
 from backend.core.config import Settings
+from backend.core.db.database import Database
+from backend.features.accounts.deps import Accounts
 from backend.features.agents.service import AgentService
+from backend.features.audit.service import AuditLog
 from backend.features.auth.service import Authenticator
 from backend.features.catalog.recent import RecentModels
 from backend.features.catalog.service import CatalogService
@@ -33,6 +38,9 @@ class Container:
     """The process-wide services, each built with what it needs; routes reach them through their `deps`."""
 
     settings: Settings
+    database: Database
+    audit: AuditLog
+    accounts: Accounts
     authenticator: Authenticator
     catalog: CatalogService
     generation: GenerationService
@@ -46,13 +54,18 @@ async def open_container(settings: Settings) -> AsyncIterator[Container]:
     """Yield the container; the application, the command line and tests all get theirs here."""
     keys = accepted_keys(settings)
     check_backends(settings)
+    check_workers(settings)
+    prepare_folder(settings.data_dir)
+    key = signing_key(settings)
     async with contextlib.AsyncExitStack() as stack:
 
         def close_later(upstream: Upstream) -> None:
             stack.push_async_callback(upstream.aclose)
 
-        backends = await open_backends(settings, close_later)
         database = await stack.enter_async_context(open_database(settings))
+        audit = AuditLog(database)
+        accounts = await open_accounts(settings, database, audit, key)
+        backends = await open_backends(settings, close_later)
         index = await stack.enter_async_context(open_index(database))
         catalog = CatalogService(backends, settings.catalog.ttl_seconds, presets=index)
         stack.push_async_callback(catalog.aclose)
@@ -64,11 +77,14 @@ async def open_container(settings: Settings) -> AsyncIterator[Container]:
         recent = RecentModels()
         intake = Intake(catalog, generation, recent)
         ollama = settings.ollama
-        agents = AgentService(database, index, catalog)
+        agents = AgentService(database, index, catalog, audit)
         management = Management(catalog, ManagementRules(ollama.manage, ollama.push, ollama.pull_hosts))
         yield Container(
             settings=settings,
-            authenticator=Authenticator(keys),
+            database=database,
+            audit=audit,
+            accounts=accounts,
+            authenticator=Authenticator(keys, [accounts.sessions.access_tokens]),
             catalog=catalog,
             generation=generation,
             ollama_api=OllamaApi(

@@ -1,25 +1,47 @@
 """What the routes under `/api/v1` share: the shape of errors, closed bodies, and lists in pieces."""
 
+from collections.abc import Callable, Coroutine
 from typing import Annotated, Any, Generic, TypeVar
 
 import msgspec
 from fastapi import Depends, Query
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict
+from starlette.requests import Request
+from starlette.responses import Response
 
 from backend.core.db.pages import MAX_LIMIT, MAX_SKIP, Page, PageQuery
 from backend.core.errors import GatewayError
 
 Item = TypeVar("Item")
 
+BODY_BYTES = 64 * 2**10
+"""Size of a request body where nobody sends long texts."""
+
 
 class SideRoute(APIRoute):
-    """A route whose errors are `{"detail": "<sentence>"}`, as FastAPI's own are."""
+    """A route whose errors are `{"detail": "<sentence>"}`, as FastAPI's own are.
+
+    Policies come before anything else: nobody's body is read before it is known that they may send one. So a policy
+    stands in `dependencies` of the route or its router, takes the request and nothing else, and may run twice.
+    """
 
     @staticmethod
     def write_error(error: GatewayError) -> bytes:
         """Return the body of an error."""
         return msgspec.json.encode({"detail": error.message})
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Return FastAPI's handler behind the route's policies."""
+        handle = super().get_route_handler()
+        policies = [depends.dependency for depends in self.dependencies if depends.dependency is not None]
+
+        async def checked(request: Request) -> Response:
+            for policy in policies:
+                await policy(request)
+            return await handle(request)
+
+        return checked
 
 
 class Body(BaseModel):

@@ -17,6 +17,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
 from backend.core.errors import ConfigurationError, Conflict, StoreUnavailable
 
+Transaction = AsyncSession
+"""What queries run in: a transaction that `Database.transaction` or `Database.reading` opened."""
+
 _BEGIN = "sqlite_begin"
 _DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg", "postgres": "postgresql+asyncpg"}
 _BUSY_MS = 10_000

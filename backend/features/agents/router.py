@@ -8,11 +8,21 @@ from starlette.responses import Response
 from backend.features.agents.deps import agents_of
 from backend.features.agents.schemas import AgentRead, AgentWrite
 from backend.features.agents.service import AgentView
+from backend.features.audit.deps import caller_of
 from backend.features.auth.deps import principal_of
 from backend.features.auth.policies import ACCOUNTS
 from backend.web.side_api import PageReply, Paging, SideRoute, page_reply
 
-router = APIRouter(prefix="/api/v1/agents", tags=["agents"], route_class=SideRoute, dependencies=[ACCOUNTS])
+_BODY_BYTES = 2**20
+"""Room for the longest prompt and openers, escaped."""
+
+router = APIRouter(
+    prefix="/api/v1/agents",
+    tags=["agents"],
+    route_class=SideRoute,
+    dependencies=[ACCOUNTS],
+    max_body_size=_BODY_BYTES,
+)
 
 
 @router.get("", response_model=PageReply[AgentRead])
@@ -30,7 +40,7 @@ async def list_own(request: Request, paging: Paging) -> dict[str, object]:
 @router.post("", status_code=201, response_model=AgentRead)
 async def create(request: Request, body: AgentWrite) -> AgentView:
     """Make an agent."""
-    return await agents_of(request).create(principal_of(request), body.draft())
+    return await agents_of(request).create(caller_of(request), body.draft())
 
 
 @router.get("/{agent_id}", response_model=AgentRead)
@@ -42,11 +52,11 @@ async def show(request: Request, agent_id: uuid.UUID) -> AgentView:
 @router.put("/{agent_id}", response_model=AgentRead)
 async def change(request: Request, agent_id: uuid.UUID, body: AgentWrite) -> AgentView:
     """Make an agent of yours what the body says."""
-    return await agents_of(request).replace(principal_of(request), agent_id, body.draft())
+    return await agents_of(request).replace(caller_of(request), agent_id, body.draft())
 
 
 @router.delete("/{agent_id}", status_code=204)
 async def remove(request: Request, agent_id: uuid.UUID) -> Response:
     """Remove an agent of yours."""
-    await agents_of(request).delete(principal_of(request), agent_id)
+    await agents_of(request).delete(caller_of(request), agent_id)
     return Response(status_code=204)

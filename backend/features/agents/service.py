@@ -3,9 +3,8 @@
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
 
-from backend.core.db.database import Database
+from backend.core.db.database import Database, Transaction
 from backend.core.db.pages import Page, PageQuery
 from backend.core.db.tables import utc_now
 from backend.core.errors import Conflict, InvalidRequest, NotFound, NotPermitted, Unprocessable
@@ -13,6 +12,7 @@ from backend.features.agents.drafts import AgentDraft
 from backend.features.agents.index import AgentIndex, full_name
 from backend.features.agents.models import Agent, AgentShare
 from backend.features.agents.repository import AgentRepository, OwnedAgent, listed_for
+from backend.features.audit.service import AuditLog, Caller, Subject
 from backend.features.auth.principal import Permission, Principal
 from backend.features.catalog.service import CatalogService
 from backend.llm.errors import ModelNotFound
@@ -21,16 +21,6 @@ from backend.wire.ollama.replies import list_capabilities
 
 MAX_AGENTS = 200
 """Agents one account may have; all of them are kept in memory."""
-
-
-class Trail(Protocol):
-    """Writes down who did what, in the transaction of what they did."""
-
-    async def record(
-        self, session: Any, principal: Principal, action: str, agent: Agent, details: dict[str, Any]
-    ) -> None:
-        """Add an entry; `details` holds names of fields, never a prompt."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +39,11 @@ class AgentView:
 class AgentService:
     """Everything about agents that is kept."""
 
-    def __init__(
-        self, database: Database, index: AgentIndex, catalog: CatalogService, trail: Trail | None = None
-    ) -> None:
+    def __init__(self, database: Database, index: AgentIndex, catalog: CatalogService, audit: AuditLog) -> None:
         self._database = database
         self._index = index
         self._catalog = catalog
-        self._trail = trail
+        self._audit = audit
         self._agents = AgentRepository()
 
     async def page(self, principal: Principal, query: PageQuery, *, own: bool = False) -> Page[AgentView]:
@@ -72,8 +60,9 @@ class AgentService:
             owned = await self._usable(session, principal, agent_id)
         return await self._view(owned, principal)
 
-    async def create(self, principal: Principal, draft: AgentDraft) -> AgentView:
+    async def create(self, caller: Caller, draft: AgentDraft) -> AgentView:
         """Make an agent of the caller's; raise `Conflict` when they have one of that name."""
+        principal = caller.principal
         owner_id = require_owner(principal)
         draft = await self._resolved(principal, draft.checked())
         await self._require_free(full_name(principal.trigramme, draft.name))
@@ -87,12 +76,13 @@ class AgentService:
             agent = Agent(owner_id=owner_id, name=draft.name, shares=[])
             await self._fill(session, principal, agent, draft)
             await self._agents.add(session, agent)
-            await self._note(session, principal, "agent.create", agent, draft)
+            await self._note(session, caller, "agent.create", agent, draft)
         await self._index.changed()
         return await self._view(OwnedAgent(agent, principal.trigramme), principal)
 
-    async def replace(self, principal: Principal, agent_id: uuid.UUID, draft: AgentDraft) -> AgentView:
+    async def replace(self, caller: Caller, agent_id: uuid.UUID, draft: AgentDraft) -> AgentView:
         """Make an agent what the draft says; only its owner may, and whoever manages agents."""
+        principal = caller.principal
         principal.require(Permission.WRITE_AGENTS)
         draft = draft.checked()
         kept = await self.get(principal, agent_id)
@@ -106,24 +96,25 @@ class AgentService:
             if other is not None and other.id != agent.id:
                 raise Conflict(f"there is an agent named '{draft.name}' already; choose another name")
             await self._fill(session, principal, agent, draft)
-            await self._note(session, principal, "agent.update", agent, draft)
+            await self._note(session, caller, "agent.update", agent, draft)
         await self._index.changed()
         return await self._view(owned, principal)
 
-    async def delete(self, principal: Principal, agent_id: uuid.UUID) -> None:
+    async def delete(self, caller: Caller, agent_id: uuid.UUID) -> None:
         """Remove an agent; only its owner may, and whoever manages agents."""
+        principal = caller.principal
         principal.require(Permission.WRITE_AGENTS)
         async with self._database.transaction() as session:
             owned = await self._writable(session, principal, agent_id)
-            await self._note(session, principal, "agent.delete", owned.agent, None)
+            await self._note(session, caller, "agent.delete", owned.agent, None)
             await self._agents.remove(session, owned.agent)
         await self._index.changed()
 
-    async def save(self, principal: Principal, draft: AgentDraft) -> AgentView:
+    async def save(self, caller: Caller, draft: AgentDraft) -> AgentView:
         """Make an agent, or make the caller's agent of that name anew; who may use it and how it looks stays."""
-        kept = await self.find_own(principal, draft.checked().name)
+        kept = await self.find_own(caller.principal, draft.checked().name)
         if kept is None:
-            return await self.create(principal, draft)
+            return await self.create(caller, draft)
         stays = replace(
             draft,
             description=draft.description or kept.description,
@@ -132,15 +123,15 @@ class AgentService:
             avatar_url=kept.avatar_url,
             learn_from_interaction=kept.learn_from_interaction,
         )
-        return await self.replace(principal, kept.id, stays)
+        return await self.replace(caller, kept.id, stays)
 
-    async def publish(self, principal: Principal, agent_id: uuid.UUID) -> None:
+    async def publish(self, caller: Caller, agent_id: uuid.UUID) -> None:
         """Let everybody use an agent of the caller's."""
-        principal.require(Permission.PUBLISH_AGENTS)
+        caller.principal.require(Permission.PUBLISH_AGENTS)
         async with self._database.transaction() as session:
-            agent = (await self._writable(session, principal, agent_id)).agent
+            agent = (await self._writable(session, caller.principal, agent_id)).agent
             agent.is_public, agent.updated_at = True, utc_now()
-            await self._note(session, principal, "agent.publish", agent, None)
+            await self._note(session, caller, "agent.publish", agent, None)
         await self._index.changed()
 
     async def find_own(self, principal: Principal, name: str) -> Agent | None:
@@ -164,7 +155,7 @@ class AgentService:
         if await self._catalog.find_base(name) is not None:
             raise Conflict(f"'{name.short}' is a model of a backend; choose another name")
 
-    async def _fill(self, session: Any, principal: Principal, agent: Agent, draft: AgentDraft) -> None:
+    async def _fill(self, session: Transaction, principal: Principal, agent: Agent, draft: AgentDraft) -> None:
         kept = {share.role_id: share for share in agent.shares}
         added = draft.role_ids - kept.keys()
         if (draft.is_public and not agent.is_public) or added:
@@ -179,20 +170,20 @@ class AgentService:
         agent.shares = [kept.get(role_id) or AgentShare(role_id=role_id) for role_id in sorted(draft.role_ids)]
         agent.updated_at = utc_now()  # even when only the shares changed
 
-    async def _check_roles(self, session: Any, principal: Principal, wanted: frozenset[uuid.UUID]) -> None:
+    async def _check_roles(self, session: Transaction, principal: Principal, wanted: frozenset[uuid.UUID]) -> None:
         """Refuse roles that are not there for the caller: their own, or any for those who see all."""
         sees_all = principal.may(Permission.MANAGE_ROLES) or principal.may(Permission.MANAGE_AGENTS)
         there = await self._agents.roles(session, wanted)
         if not wanted <= (there if sees_all else there & {principal.role_id}):
             raise Unprocessable("one of these roles is not there, or not yours to share with")
 
-    async def _usable(self, session: Any, principal: Principal, agent_id: uuid.UUID) -> OwnedAgent:
+    async def _usable(self, session: Transaction, principal: Principal, agent_id: uuid.UUID) -> OwnedAgent:
         owned = await self._agents.usable(session, principal, agent_id)
         if owned is None:
             raise NotFound("there is no such agent")
         return owned
 
-    async def _writable(self, session: Any, principal: Principal, agent_id: uuid.UUID) -> OwnedAgent:
+    async def _writable(self, session: Transaction, principal: Principal, agent_id: uuid.UUID) -> OwnedAgent:
         owned = await self._usable(session, principal, agent_id)
         if not _may_write(owned.agent, principal):
             raise NotPermitted("this agent is shared with you; only its owner may change or publish it")
@@ -211,11 +202,11 @@ class AgentService:
         )
 
     async def _note(
-        self, session: Any, principal: Principal, action: str, agent: Agent, draft: AgentDraft | None
+        self, session: Transaction, caller: Caller, action: str, agent: Agent, draft: AgentDraft | None
     ) -> None:
-        if self._trail is not None:
-            details = {} if draft is None else {"name": draft.name, "model": draft.model, "is_public": draft.is_public}
-            await self._trail.record(session, principal, action, agent, details)
+        told = {"name": agent.name, "model": agent.model, "is_public": agent.is_public}
+        details = told if draft is None else {**told, "role_ids": sorted(map(str, draft.role_ids))}
+        await self._audit.record(session, caller, action, Subject("agent", agent.id, agent.owner_id), details)
 
 
 def require_owner(principal: Principal) -> uuid.UUID:

@@ -11,6 +11,7 @@ from backend.core.errors import InvalidRequest, NotPermitted
 from backend.features.agents.drafts import AgentDraft
 from backend.features.agents.models import Agent
 from backend.features.agents.service import AgentService, require_owner
+from backend.features.audit.service import Caller
 from backend.features.auth.principal import Permission, Principal
 from backend.features.catalog.presets import OWN_NAMESPACE, spelled_out
 from backend.features.catalog.service import CatalogModel, CatalogService
@@ -34,8 +35,9 @@ class AgentVerbs:
         self._agents = agents
         self._machines = machines
 
-    async def create(self, raw: bytes, principal: Principal) -> ProgressAnswer:
+    async def create(self, raw: bytes, caller: Caller) -> ProgressAnswer:
         """Do `POST /api/create`: make an agent, or make it anew."""
+        principal = caller.principal
         body = read_body(raw, CreateBody)
         name = _own(body.wanted, principal)
         if name is None:
@@ -57,11 +59,12 @@ class AgentVerbs:
             parameters={key: value for key, value in body.parameters.items() if value is not None},
             messages=[{"role": turn.role, "content": turn.content} for turn in body.messages],
         )
-        await self._agents.save(principal, draft)
+        await self._agents.save(caller, draft)
         return await _told(_CREATED, is_streamed=body.stream)
 
-    async def copy(self, raw: bytes, principal: Principal) -> bytes:
+    async def copy(self, raw: bytes, caller: Caller) -> bytes:
         """Do `POST /api/copy`: make an agent from a model or from another agent."""
+        principal = caller.principal
         body = read_body(raw, CopyBody)
         target = _own(body.destination, principal)
         source = await self._find(body.source, principal)
@@ -72,23 +75,25 @@ class AgentVerbs:
             return await self._machines.copy(raw, principal)
         if source is None:
             raise ModelNotFound(f'model "{body.source}" not found')
-        await self._agents.save(principal, AgentDraft(name=target.model, model=source.name.short))
+        await self._agents.save(caller, AgentDraft(name=target.model, model=source.name.short))
         return b""
 
-    async def delete(self, raw: bytes, principal: Principal) -> bytes:
+    async def delete(self, raw: bytes, caller: Caller) -> bytes:
         """Do `DELETE /api/delete`: remove an agent."""
+        principal = caller.principal
         body = read_body(raw, DeleteBody)
         if (agent := await self._own_agent(body.wanted, principal)) is None:
             return await self._machines.delete(raw, principal)
-        await self._agents.delete(principal, agent.id)
+        await self._agents.delete(caller, agent.id)
         return b""
 
-    async def push(self, raw: bytes, principal: Principal) -> ProgressAnswer:
+    async def push(self, raw: bytes, caller: Caller) -> ProgressAnswer:
         """Do `POST /api/push`: let everybody use an agent."""
+        principal = caller.principal
         body = read_body(raw, PushBody)
         if (agent := await self._own_agent(body.wanted, principal)) is None:
             return await self._machines.push(raw, principal)
-        await self._agents.publish(principal, agent.id)
+        await self._agents.publish(caller, agent.id)
         return await _told(_PUBLISHED, is_streamed=body.stream)
 
     async def _own_agent(self, wanted: str, principal: Principal) -> Agent | None:

@@ -8,6 +8,7 @@ from functools import partial
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from backend.features.audit.deps import caller_of
 from backend.features.auth.deps import CALLERS, EVERYBODY, principal_of
 from backend.features.ollama_api.account import describe_caller, refuse_cloud, sign_out
 from backend.features.ollama_api.deps import ollama_api
@@ -86,28 +87,28 @@ async def pull(request: Request) -> Response:
 async def create(request: Request) -> Response:
     """Make an agent, or a model on an Ollama machine."""
     api = ollama_api(request)
-    return await respond(request, api.limits, partial(api.verbs.create, principal=principal_of(request)))
+    return await respond(request, api.limits, partial(api.verbs.create, caller=caller_of(request)))
 
 
 @router.post("/push", openapi_extra=json_body(PushBody))
 async def push(request: Request) -> Response:
     """Publish an agent, or upload a model to its registry."""
     api = ollama_api(request)
-    return await respond(request, api.limits, partial(api.verbs.push, principal=principal_of(request)))
+    return await respond(request, api.limits, partial(api.verbs.push, caller=caller_of(request)))
 
 
 @router.post("/copy", openapi_extra=json_body(CopyBody))
 async def copy(request: Request) -> Response:
     """Make an agent of a model, or give a model a second name."""
     api = ollama_api(request)
-    return await respond(request, api.limits, partial(api.verbs.copy, principal=principal_of(request)))
+    return await respond(request, api.limits, partial(api.verbs.copy, caller=caller_of(request)))
 
 
 @router.delete("/delete", openapi_extra=json_body(DeleteBody))
 async def delete(request: Request) -> Response:
     """Remove an agent or a model."""
     api = ollama_api(request)
-    return await respond(request, api.limits, partial(api.verbs.delete, principal=principal_of(request)))
+    return await respond(request, api.limits, partial(api.verbs.delete, caller=caller_of(request)))
 
 
 @router.head("/blobs/{digest}")  # noqa: FAST003 (read from the request)
