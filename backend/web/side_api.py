@@ -1,7 +1,7 @@
 """What the routes under `/api/v1` share: the shape of errors, closed bodies, and lists in pieces."""
 
 from collections.abc import Callable, Coroutine
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, ClassVar, Generic, TypeVar
 
 import msgspec
 from fastapi import Depends, Query
@@ -9,14 +9,15 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Message, Receive
 
 from backend.core.db.pages import MAX_LIMIT, MAX_SKIP, Page, PageQuery
 from backend.core.errors import GatewayError
+from backend.web.body import BodyLimits, read_request_body
 
 Item = TypeVar("Item")
 
-BODY_BYTES = 64 * 2**10
-"""Size of a request body where nobody sends long texts."""
+_WITHOUT_BODY = frozenset({"GET", "HEAD", "DELETE"})
 
 
 class SideRoute(APIRoute):
@@ -25,6 +26,9 @@ class SideRoute(APIRoute):
     Policies come before anything else: nobody's body is read before it is known that they may send one. So a policy
     stands in `dependencies` of the route or its router, takes the request and nothing else, and may run twice.
     """
+
+    limits: ClassVar = BodyLimits(body_bytes=2**20, body_seconds=30, write_stall_seconds=30)
+    """What a request body may cost; a subclass may say more."""
 
     @staticmethod
     def write_error(error: GatewayError) -> bytes:
@@ -39,9 +43,22 @@ class SideRoute(APIRoute):
         async def checked(request: Request) -> Response:
             for policy in policies:
                 await policy(request)
-            return await handle(request)
+            if request.method in _WITHOUT_BODY:
+                return await handle(request)
+            body = await read_request_body(request, self.limits)
+            return await handle(Request(request.scope, _replay(body, request.receive)))
 
         return checked
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """Return what gives a body that was read once more, and then what the server has to say."""
+    pending: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def next_message() -> Message:
+        return pending.pop() if pending else await receive()
+
+    return next_message
 
 
 class Body(BaseModel):

@@ -10,7 +10,6 @@ import pytest
 from tests.clients import scripts
 from tests.clients.served import CLIENT_SECONDS, Served
 from tests.fakes.scripted_upstream import ScriptedUpstream
-from tests.fixtures.databases import database
 from tests.fixtures.gateway import run_gateway
 from tests.fixtures.team_gateway import team_gateway
 
@@ -88,4 +87,4 @@ async def async_client(mistral: Served) -> AsyncIterator[ollama.AsyncClient]:
         yield one
 
 
-__all__ = ["database", "team_gateway"]
+__all__ = ["team_gateway"]

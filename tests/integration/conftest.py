@@ -8,9 +8,7 @@ import pytest
 
 from tests.fakes.fault_rig import SHORT_TIMERS, Rig, StartGateway, mistral, ollama
 from tests.fakes.fault_upstream import FaultUpstream
-from tests.fixtures.databases import database
 from tests.fixtures.gateway import Gateway, run_gateway
-from tests.fixtures.team_gateway import team_gateway
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +71,3 @@ def start_gateway(tmp_path: Path) -> Iterator[StartGateway]:
             return stack.enter_context(run_gateway(tmp_path, SHORT_TIMERS | dict(env)))
 
         yield start
-
-
-__all__ = ["database", "team_gateway"]

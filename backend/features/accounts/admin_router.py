@@ -22,21 +22,19 @@ from backend.features.accounts.schemas import (
 from backend.features.audit.deps import caller_of
 from backend.features.auth.policies import permitted
 from backend.features.auth.principal import Permission
-from backend.web.side_api import BODY_BYTES, PageReply, Paging, SideRoute, page_reply
+from backend.web.side_api import PageReply, Paging, SideRoute, page_reply
 
 users = APIRouter(
     prefix="/api/v1/admin",
     tags=["administration"],
     route_class=SideRoute,
     dependencies=[permitted(Permission.MANAGE_USERS)],
-    max_body_size=BODY_BYTES,
 )
 roles = APIRouter(
     prefix="/api/v1/admin/roles",
     tags=["administration"],
     route_class=SideRoute,
     dependencies=[permitted(Permission.MANAGE_ROLES)],
-    max_body_size=BODY_BYTES,
 )
 
 

@@ -123,10 +123,15 @@ class Sessions(Repository[Session]):
         )
         return await _changed(session, statement.values(used_at=now)) == 1
 
-    async def end_grace(self, session: AsyncSession, token_hash: str, now: datetime) -> bool:
-        """Let a used token expire; return whether it had not. Of several at once, one is told so."""
-        statement = update(RefreshToken).where(RefreshToken.token_hash == token_hash, RefreshToken.expires_at > now)
-        return await _changed(session, statement.values(expires_at=now)) == 1
+    async def end_grace(self, session: AsyncSession, token_hash: str) -> bool:
+        """Let a used token expire at its use; return whether it had not. Of several at once, one is told so.
+
+        Nothing here depends on whose clock is right.
+        """
+        statement = update(RefreshToken).where(
+            RefreshToken.token_hash == token_hash, RefreshToken.expires_at > RefreshToken.used_at
+        )
+        return await _changed(session, statement.values(expires_at=RefreshToken.used_at)) == 1
 
 
 class BootstrapTokens:

@@ -26,7 +26,7 @@ from backend.features.accounts.sessions import Grant
 from backend.features.audit.deps import caller_of
 from backend.features.auth.deps import EVERYBODY, principal_of
 from backend.features.auth.policies import ACCOUNTS
-from backend.web.side_api import BODY_BYTES, PageReply, Paging, SideRoute
+from backend.web.side_api import PageReply, Paging, SideRoute
 
 _REGISTERED = "if this address had no account, it has one now: log in"
 
@@ -35,11 +35,8 @@ public = APIRouter(
     tags=["accounts"],
     route_class=SideRoute,
     dependencies=[EVERYBODY],
-    max_body_size=BODY_BYTES,
 )
-router = APIRouter(
-    prefix="/api/v1", tags=["accounts"], route_class=SideRoute, dependencies=[ACCOUNTS], max_body_size=BODY_BYTES
-)
+router = APIRouter(prefix="/api/v1", tags=["accounts"], route_class=SideRoute, dependencies=[ACCOUNTS])
 
 
 @public.post("/register", status_code=202, response_model=Told)

@@ -4,7 +4,7 @@ import uuid
 from datetime import datetime
 from typing import Annotated
 
-from pydantic import AfterValidator, EmailStr, Field, SecretStr, StringConstraints
+from pydantic import AfterValidator, ConfigDict, EmailStr, Field, SecretStr, StringConstraints
 
 from backend.features.accounts.passwords import MAX_LENGTH, MIN_LENGTH
 from backend.features.accounts.trigramme import Trigramme
@@ -18,16 +18,22 @@ def _printable(text: str) -> str:
     return text
 
 
+class Secretive(Body):
+    """A body with a password, of which spaces are a part."""
+
+    model_config = ConfigDict(str_strip_whitespace=False)
+
+
 Email = Annotated[EmailStr, Field(max_length=254), AfterValidator(str.lower)]
 NewPassword = Annotated[SecretStr, Field(min_length=MIN_LENGTH, max_length=MAX_LENGTH)]
 GivenPassword = Annotated[SecretStr, Field(max_length=MAX_LENGTH)]
-Name = Annotated[str, StringConstraints(max_length=120), AfterValidator(_printable)]
+Name = Annotated[str, StringConstraints(max_length=120, strip_whitespace=True), AfterValidator(_printable)]
 RoleName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,59}$")]
 Description = Annotated[str, StringConstraints(max_length=300), AfterValidator(_printable)]
 OpaqueToken = Annotated[SecretStr, Field(max_length=100)]
 
 
-class Registration(Body):
+class Registration(Secretive):
     """A new account."""
 
     email: Email
@@ -36,10 +42,10 @@ class Registration(Body):
     trigramme: Trigramme | None = None
 
 
-class Login(Body):
+class Login(Secretive):
     """Who wants to log in."""
 
-    email: Annotated[str, StringConstraints(max_length=254, to_lower=True)]
+    email: Annotated[str, StringConstraints(max_length=254, strip_whitespace=True, to_lower=True)]
     password: GivenPassword
 
 
@@ -55,7 +61,7 @@ class Bootstrap(Registration):
     token: OpaqueToken
 
 
-class OwnUpdate(Body):
+class OwnUpdate(Secretive):
     """What people change about themselves; a new password needs the old one."""
 
     name: Name | None = None
@@ -78,7 +84,7 @@ class UserUpdate(Body):
     is_active: bool | None = None
 
 
-class PasswordReset(Body):
+class PasswordReset(Secretive):
     """A user's new password."""
 
     password: NewPassword

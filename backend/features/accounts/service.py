@@ -3,7 +3,7 @@
 import asyncio
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from backend.core.db.database import Database, Transaction
@@ -22,7 +22,7 @@ from backend.features.auth.principal import EVERYTHING, OPERATOR, USER_PERMISSIO
 BOOTSTRAP_LIFETIME = timedelta(hours=24)
 _BOOTSTRAP_PREFIX = "gw-bootstrap-"
 _WRONG = "the email or the password is wrong"
-_TRIES = 3
+_TRIES = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +211,7 @@ class AccountService:
             if not await self._users.is_empty(transaction):
                 raise NotPermitted("somebody has an account already; ask an administrator")
             caller = Caller(Principal("bootstrap"), stranger.request_id)
-            return await self._create(transaction, caller, new, hashed, None)
+            return await self._create(transaction, caller, replace(new, role=ADMIN), hashed, None)
 
     async def create_admin(self, email: str, password: str) -> User:
         """Make an administrator on the word of whoever runs the command line."""

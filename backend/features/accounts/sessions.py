@@ -130,7 +130,7 @@ class SessionService:
         next_kept = await self._sessions.token(transaction, token_hash(successor))
         if next_kept is None or next_kept.used_at is not None:
             return None
-        return successor if await self._sessions.end_grace(transaction, kept.token_hash, now) else None
+        return successor if await self._sessions.end_grace(transaction, kept.token_hash) else None
 
     async def _end_copied(self, transaction: Transaction, session: Session, request_id: str) -> None:
         if await self._sessions.end(transaction, session.id, self._now()):
