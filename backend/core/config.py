@@ -69,7 +69,7 @@ class TimeoutSettings(Group):
 
     connect_seconds: float = Field(5, gt=0, description="To connect to a backend, TLS included.")
     first_byte_seconds: float = Field(60, gt=0, description="From sending a request to the first event of its answer.")
-    idle_seconds: float = Field(60, gt=0, description="Between two pieces of an answer.")
+    idle_seconds: float = Field(60, gt=0, description="Between two pieces of an answer, or of an uploaded file.")
     total_seconds: float = Field(600, gt=0, description="For a whole answer.")
     list_seconds: float = Field(5, gt=0, description="To list a backend's models.")
     write_stall_seconds: float = Field(30, gt=0, description="That a client may stop reading before it is cut off.")

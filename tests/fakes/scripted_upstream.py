@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import hashlib
 import json
 import threading
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
@@ -13,6 +14,7 @@ from typing import Any, Self
 JSON = "application/json"
 SSE = "text/event-stream; charset=utf-8"
 NDJSON = "application/x-ndjson"
+BLOBS = "/api/blobs/"
 START_SECONDS = 5.0
 MAX_HEAD_BYTES = 65_536
 
@@ -79,13 +81,16 @@ class ScriptedUpstream:
     """An HTTP/1.1 server on a free loopback port, in its own thread, for the length of a `with` block.
 
     Replies are scripted per `"METHOD /path"`, used in order, and the last one repeats. `defaults` answer
-    where nothing is scripted; anything else is a 404. Every member may be used from any thread.
+    where nothing is scripted, files under `/api/blobs/` are checked and remembered by digest as Ollama does it;
+    anything else is a 404. Every member may be used from any thread.
     """
 
     def __init__(self) -> None:
         self.port = 0
         self.requests: list[Request] = []
         self.disconnects = 0
+        self.blobs: dict[str, int] = {}
+        """Sizes of the files that were uploaded whole, by digest."""
         self.defaults: dict[str, Reply] = {
             "GET /v1/models": json_reply({"object": "list", "data": []}),
             "GET /api/tags": json_reply({"models": []}),
@@ -133,6 +138,7 @@ class ScriptedUpstream:
         with self._lock:
             self._scripts.clear()
             self.requests.clear()
+            self.blobs.clear()
             self.disconnects = 0
 
     def calls(self, method_path: str) -> list[Request]:
@@ -153,7 +159,20 @@ class ScriptedUpstream:
             queue = self._scripts.get(key)
             if queue:
                 return queue.pop(0) if len(queue) > 1 else queue[0]
+        if request.path.startswith(BLOBS):
+            return self._blob(request)
         return self.defaults.get(key) or json_reply({"detail": "Not Found"}, 404)
+
+    def _blob(self, request: Request) -> Reply:
+        digest = request.path.removeprefix(BLOBS)
+        with self._lock:
+            if request.method == "HEAD":
+                return Reply(200 if digest in self.blobs else 404)
+            got = f"sha256:{hashlib.sha256(request.raw).hexdigest()}"
+            if got != digest:
+                return json_reply({"error": f'digest mismatch, expected "{digest}", got "{got}"'}, 400)
+            self.blobs[digest] = len(request.raw)
+            return Reply(201)
 
     def _run(self) -> None:
         try:
@@ -255,11 +274,11 @@ def _header_fields(lines: Iterable[str]) -> Iterator[tuple[str, str]]:
 async def _read_body(reader: asyncio.StreamReader, headers: Mapping[str, str]) -> bytes:
     if headers.get("transfer-encoding", "").lower() != "chunked":
         return await reader.readexactly(int(headers.get("content-length", "0")))
-    body = b""
+    pieces = []
     while size := int((await reader.readuntil(b"\r\n")).split(b";")[0], 16):
-        body += (await reader.readexactly(size + 2))[:-2]
+        pieces.append((await reader.readexactly(size + 2))[:-2])
     await reader.readuntil(b"\r\n")
-    return body
+    return b"".join(pieces)
 
 
 def _parsed(raw: bytes) -> Any:

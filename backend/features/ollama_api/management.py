@@ -222,6 +222,8 @@ class Management:
                 yield step
         finally:
             self._catalog.forget()
+            if close := getattr(steps, "aclose", None):
+                await close()
 
     async def _change(self, change: Awaitable[None]) -> bool:
         """Await a change on one machine; return whether the model was there."""

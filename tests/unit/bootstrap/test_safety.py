@@ -7,15 +7,24 @@ import pytest
 from backend.bootstrap.safety import accepted_keys, is_loopback
 from backend.core.config import Settings, load_settings
 from backend.core.errors import ConfigurationError
+from backend.features.auth.principal import EVERYTHING, Permission
 
 KEY = "0f9c2b7a5d3e8146a0b1c2d3e4f50617"
+ADMIN = "1a2b3c4d5e6f708192a3b4c5d6e7f809"
+BOTH = "77e6d5c4b3a291807f6e5d4c3b2a1908"
 LOOPBACK = ["127.0.0.1", "localhost", "::1", "127.9.9.9"]
 PUBLIC = ["0.0.0.0", "::", "192.168.1.5", "10.0.0.1", "example.org", "", "::ffff:127.0.0.1", "2130706433"]  # noqa: S104
 
 
-def settings(auth: str, host: str, keys: str = "", *, trusted: bool = False) -> Settings:
+def settings(auth: str, host: str, keys: str = "", *, admins: str = "", trusted: bool = False) -> Settings:
     server: Any = {"host": host, "trusted_network": trusted}
-    return load_settings(None, auth=auth, server=server, api_keys=keys)
+    return load_settings(None, auth=auth, server=server, api_keys=keys, admin_keys=admins)
+
+
+def known(given: Settings) -> list[str] | None:
+    """Return the keys that are accepted, whatever they allow."""
+    keys = accepted_keys(given)
+    return None if keys is None else list(keys)
 
 
 @pytest.mark.parametrize("host", LOOPBACK)
@@ -35,13 +44,13 @@ def test_everything_else_counts_as_public(host: str) -> None:
 def test_on_loopback_keys_are_asked_when_there_are_some(
     host: str, auth: str, keys: str, accepted: list[str] | None
 ) -> None:
-    assert accepted_keys(settings(auth, host, keys)) == accepted
+    assert known(settings(auth, host, keys)) == accepted
 
 
 @pytest.mark.parametrize("host", PUBLIC)
 @pytest.mark.parametrize("auth", ["auto", "keys"])
 def test_a_public_bind_needs_keys(host: str, auth: str) -> None:
-    assert accepted_keys(settings(auth, host, KEY)) == [KEY]
+    assert known(settings(auth, host, KEY)) == [KEY]
     with pytest.raises(ConfigurationError, match="set GATEWAY_API_KEYS"):
         accepted_keys(settings(auth, host))
 
@@ -55,7 +64,24 @@ def test_a_public_bind_is_never_open(host: str, keys: str) -> None:
 
 @pytest.mark.parametrize(("auth", "keys", "accepted"), [("auto", "", None), ("open", "", None), ("auto", KEY, [KEY])])
 def test_a_trusted_network_is_as_good_as_loopback(auth: str, keys: str, accepted: list[str] | None) -> None:
-    assert accepted_keys(settings(auth, "0.0.0.0", keys, trusted=True)) == accepted  # noqa: S104
+    assert known(settings(auth, "0.0.0.0", keys, trusted=True)) == accepted  # noqa: S104
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])  # noqa: S104
+def test_keys_use_models_and_admin_keys_manage_them_too(host: str) -> None:
+    keys = accepted_keys(settings("auto", host, f"{KEY},{BOTH}", admins=f"{ADMIN},{BOTH}"))
+    assert keys is not None
+    assert keys[KEY] == {Permission.USE_MODELS}
+    assert keys[ADMIN] == keys[BOTH] == EVERYTHING
+
+
+def test_an_admin_key_alone_closes_the_gateway_too() -> None:
+    assert known(settings("auto", "127.0.0.1", admins=ADMIN)) == [ADMIN]
+
+
+def test_a_weak_admin_key_is_named_as_one() -> None:
+    with pytest.raises(ConfigurationError, match="GATEWAY_ADMIN_KEYS is too weak"):
+        accepted_keys(settings("auto", "127.0.0.1", KEY, admins="short"))
 
 
 def test_asking_for_keys_without_having_one_is_refused_on_loopback_too() -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from backend.core.errors import NotAuthenticated
-from backend.features.auth.principal import ANONYMOUS
+from backend.features.auth.principal import ANONYMOUS, EVERYTHING, Permission
 from backend.features.auth.service import Authenticator
 
 KEY = "k3y-with-enough-characters"
@@ -12,7 +12,7 @@ OTHER = "another-key-of-some-length"
 
 @pytest.fixture
 def keys() -> Authenticator:
-    return Authenticator([KEY, OTHER])
+    return Authenticator({KEY: frozenset({Permission.USE_MODELS}), OTHER: EVERYTHING})
 
 
 @pytest.mark.parametrize(
@@ -67,10 +67,16 @@ async def test_an_open_gateway_asks_nobody(headers: dict[str, str]) -> None:
 
 
 async def test_no_keys_at_all_is_not_the_same_as_open() -> None:
-    gateway = Authenticator([])
+    gateway = Authenticator({})
     assert gateway.requires_key
     with pytest.raises(NotAuthenticated):
         await gateway.authenticate({"x-api-key": ""})
+
+
+async def test_a_key_allows_what_it_was_given_for(keys: Authenticator) -> None:
+    caller, operator = await keys.authenticate({"x-api-key": KEY}), await keys.authenticate({"x-api-key": OTHER})
+    assert not caller.may(Permission.MANAGE_MODELS)
+    assert operator.may(Permission.MANAGE_MODELS)
 
 
 def test_the_keys_themselves_are_not_kept(keys: Authenticator) -> None:

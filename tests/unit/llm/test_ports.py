@@ -10,7 +10,7 @@ ABILITIES = {
     ports.Embedder: {"embed"},
     ports.ModelLister: {"list_models"},
     ports.Passthrough: {"open_lines"},
-    ports.ModelServer: {"show", "running", "pull"},
+    ports.ModelServer: {"show", "running", "pull", "create", "push", "copy", "delete", "has_blob", "put_blob"},
 }
 
 

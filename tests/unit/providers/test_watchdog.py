@@ -135,3 +135,21 @@ async def test_a_closed_watchdog_is_silent() -> None:
     watchdog = watch(first_byte=0.01)
     watchdog.close()
     assert await watchdog.wait(trickle(0.03)) == b"."
+
+
+async def test_progress_in_the_middle_of_a_wait_puts_the_idle_limit_off() -> None:
+    watchdog = watch(first_byte=0.05, idle=0.05)
+
+    async def upload() -> bytes:
+        for _ in range(10):
+            await asyncio.sleep(0.01)
+            watchdog.progressed()
+        await asyncio.Event().wait()
+        return b""
+
+    loop = asyncio.get_running_loop()
+    started = loop.time()
+    with pytest.raises(ProviderTimeout, match=r"stalled for more than 0\.05 s"):
+        await watchdog.wait(upload)
+    assert loop.time() - started >= 0.1
+    watchdog.close()

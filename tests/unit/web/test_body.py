@@ -3,7 +3,7 @@
 import pytest
 
 from backend.core.errors import ClientGone, GatewayError, InvalidRequest, PayloadTooLarge
-from backend.web.body import BodyLimits, read_request_body
+from backend.web.body import BodyLimits, RequestPieces, read_request_body
 from tests.unit.web.scripted import LIMIT, Client
 
 LIMITS = BodyLimits(LIMIT, 0.05, 1)
@@ -57,3 +57,40 @@ async def test_a_client_that_leaves_inside_its_body_is_gone() -> None:
 @pytest.mark.parametrize(("kind", "status"), [(PayloadTooLarge, 413), (InvalidRequest, 400), (ClientGone, 499)])
 def test_each_refusal_has_its_status(kind: type[GatewayError], status: int) -> None:
     assert kind.status == status
+
+
+class TestPieces:
+    """A body of any length, a piece at a time."""
+
+    @pytest.mark.parametrize("chunks", [(), (b"",), (b"a", b"b"), (b"a", b"", b"b"), (b"x" * LIMIT,)])
+    async def test_pieces_come_as_they_were_sent_and_none_is_empty(self, chunks: tuple[bytes, ...]) -> None:
+        pieces = [piece async for piece in RequestPieces(Client(*chunks).request(), LIMIT)]
+        assert pieces == [chunk for chunk in chunks if chunk]
+
+    async def test_nothing_is_read_before_it_is_asked_for(self) -> None:
+        client = Client(b"a", b"b", b"c")
+        pieces = RequestPieces(client.request(), LIMIT)
+        assert await anext(pieces) == b"a"
+        assert (await client.receive())["body"] == b"b"
+
+    async def test_a_declared_size_over_the_limit_is_refused_at_once(self) -> None:
+        with pytest.raises(PayloadTooLarge, match="100 bytes"):
+            RequestPieces(Client(more=True).request(content_length=str(LIMIT + 1)), LIMIT)
+
+    async def test_what_comes_is_counted_whatever_was_declared(self) -> None:
+        pieces = RequestPieces(Client(*[b"x" * 60] * 10).request(content_length="5"), LIMIT)
+        assert await anext(pieces) == b"x" * 60
+        with pytest.raises(PayloadTooLarge):
+            await anext(pieces)
+
+    async def test_a_client_that_leaves_is_gone_and_its_body_is_not_whole(self) -> None:
+        client = Client(b"a", more=True)
+        client.leave()
+        pieces = RequestPieces(client.request(), LIMIT)
+        assert await anext(pieces) == b"a"
+        with pytest.raises(ClientGone):
+            await anext(pieces)
+
+    async def test_a_compressed_body_is_refused(self) -> None:
+        with pytest.raises(InvalidRequest, match="compressed"):
+            RequestPieces(Client(b"x").request(content_encoding="gzip"), LIMIT)
