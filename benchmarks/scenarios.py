@@ -35,6 +35,7 @@ CLOSE_TIMEOUT_S = 8.0
 MAX_RATIO_MISTRAL = 6.0
 AIMED_RATIO_MISTRAL = 4.0
 MAX_RATIO_OLLAMA = 4.0
+MAX_RATIO_OPENAI_ROUTE = 1.2
 MAX_REQUEST_MS = 1.2
 MAX_ADDED_FIRST_TOKEN_MS = 2.0
 MAX_IDLE_MIB = 120.0
@@ -103,7 +104,7 @@ def progress(line: str) -> None:
 def warm_up(cast: Cast) -> None:
     """Lets every server open its connections and compile its paths before anything counts."""
     targets = [(cast.nginx, SSE_PATH), (cast.nginx, OLLAMA_PATH)]
-    targets += [(server, OLLAMA_PATH) for _, server in cast.gateways]
+    targets += [(server, path) for _, server in cast.gateways for path in (OLLAMA_PATH, SSE_PATH)]
     for server, path in targets:
         for stream in (True, False):
             run_load(server, Work(path, INSTANT_MODEL, stream), PARALLEL_REQUESTS, 200)
@@ -115,6 +116,7 @@ def measure_streams(cast: Cast, plan: Plan, figures: Figures) -> list[Row]:
     legs: list[tuple[str, Server | None, Work]] = [
         ("nginx SSE", cast.nginx, sse),
         ("gateway Mistral", cast.mistral, ndjson),
+        ("gateway Mistral, OpenAI route", cast.mistral, sse),
         ("nginx NDJSON", cast.nginx, ndjson),
         ("gateway Ollama", cast.ollama, ndjson),
         ("direct", cast.mock, sse),
@@ -139,6 +141,13 @@ def measure_streams(cast: Cast, plan: Plan, figures: Figures) -> list[Row]:
             "CPU per streamed token, Ollama passthrough",
             ("nginx NDJSON" + at, "gateway Ollama" + at),
             MAX_RATIO_OLLAMA,
+        ),
+        _token_row(
+            figures,
+            "CPU per streamed token, Mistral: OpenAI's route / Ollama's",
+            ("gateway Mistral" + at, "gateway Mistral, OpenAI route" + at),
+            MAX_RATIO_OPENAI_ROUTE,
+            baseline="Ollama's route",
         ),
         *_first_token_rows(figures, at),
     ]
@@ -263,21 +272,23 @@ def _wait_for_active(mock: Server, count: int, timeout_s: float) -> int:
     return active
 
 
-def _token_row(figures: Figures, measure: str, legs: tuple[str, str], limit: float, note: str = "") -> Row:
-    """CPU per token of the gateway against nginx, as a ratio of the rounds' medians and as a difference."""
-    nginx = figures.values(legs[0], lambda load: load.cpu_us_per_token)
-    gateway = figures.values(legs[1], lambda load: load.cpu_us_per_token)
-    baseline = f"nginx {median(nginx):.2f} µs"
+def _token_row(
+    figures: Figures, measure: str, legs: tuple[str, str], limit: float, note: str = "", baseline: str = "nginx"
+) -> Row:
+    """CPU per token of the second leg against the first, as a ratio of the rounds' medians and as a difference."""
+    theirs = figures.values(legs[0], lambda load: load.cpu_us_per_token)
+    ours = figures.values(legs[1], lambda load: load.cpu_us_per_token)
     goal = f"<= {limit:g}x{note}"
-    if not gateway:
-        return Row(measure, baseline, goal=goal, fault=figures.faults(legs[0]))
-    ratio = median(gateway) / median(nginx)
-    each = [ours / theirs for theirs, ours in zip(nginx, gateway, strict=True)]
+    if not ours:
+        told = f"{baseline} {median(theirs):.2f} µs" if theirs else "-"
+        return Row(measure, told, goal=goal, fault=figures.faults(legs[0]))
+    ratio = median(ours) / median(theirs)
+    each = [mine / base for base, mine in zip(theirs, ours, strict=True)]
     return Row(
         measure=measure,
-        baseline=baseline,
-        gateway=f"{median(gateway):.2f} µs",
-        result=f"{ratio:.2f}x ({min(each):.2f}-{max(each):.2f}), {median(gateway) - median(nginx):+.1f} µs",
+        baseline=f"{baseline} {median(theirs):.2f} µs",
+        gateway=f"{median(ours):.2f} µs",
+        result=f"{ratio:.2f}x ({min(each):.2f}-{max(each):.2f}), {median(ours) - median(theirs):+.1f} µs",
         value=ratio,
         limit=limit,
         goal=goal,

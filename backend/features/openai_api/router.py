@@ -57,6 +57,6 @@ async def models(request: Request) -> Response:
 async def model(request: Request) -> Response:
     """Name one model; its name may hold slashes."""
     name = request.path_params["name"]
-    if not name:
-        raise HTTPException(404)  # the path of the list with a slash too many, which is redirected
+    if not name or name.endswith("/"):
+        raise HTTPException(404)  # a slash too many, which is redirected away
     return json_response(await openai_api(request).models.one(name, principal_of(request)))

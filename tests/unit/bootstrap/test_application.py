@@ -24,6 +24,12 @@ CLOSED = [
     *[("POST", f"/api/{name}") for name in ("chat", "generate", "embed", "embeddings", "show", "pull")],
     ("HEAD", "/api/tags"),
 ]
+OPENAI = [
+    *[("POST", f"/v1/{name}") for name in ("chat/completions", "completions", "embeddings")],
+    ("POST", "/chat/completions"),
+    ("GET", "/v1/models"),
+    ("GET", "/v1/models/ns/model"),
+]
 MESSAGES = [{"role": "user", "content": "hello"}]
 
 
@@ -64,13 +70,21 @@ async def test_probes_need_no_key(method: str, path: str) -> None:
         assert (await client.request(method, path)).status_code == 200
 
 
-@pytest.mark.parametrize(("method", "path"), CLOSED)
+@pytest.mark.parametrize(("method", "path"), [*CLOSED, *OPENAI])
 @pytest.mark.parametrize("headers", [{}, {"authorization": "Bearer wrong"}, {"x-api-key": KEY[:-1]}], ids=str)
 async def test_everything_else_does(method: str, path: str, headers: dict[str, str]) -> None:
     async with client_of(api_keys=KEY) as client:
         reply = await client.request(method, path, headers=headers, content=b"{}")
         assert reply.status_code == 401
         assert KEY not in reply.text
+
+
+@pytest.mark.parametrize(("method", "path"), OPENAI)
+async def test_openais_routes_tell_errors_in_openais_shape(method: str, path: str) -> None:
+    async with client_of(api_keys=KEY) as client:
+        error = (await client.request(method, path, content=b"{}")).json()["error"]
+    assert (error["type"], error["param"], error["code"]) == ("authentication_error", None, None)
+    assert "API key" in error["message"]
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 
 import backend.core.errors
 import backend.llm.errors
-from backend.core.clock import Timestamps, monotonic_ns, rfc3339
+from backend.core.clock import Timestamps, monotonic_ns, read_rfc3339, rfc3339
 from backend.core.errors import ClientGone, GatewayError
 from backend.llm.errors import ProviderError, ProviderRejected
 
@@ -39,6 +39,22 @@ def test_time_in_text_never_goes_back_over_a_second(monkeypatch: pytest.MonkeyPa
 def test_moments_of_other_zones_are_written_in_utc() -> None:
     moment = datetime(2026, 1, 1, 1, 30, tzinfo=timezone(timedelta(hours=2)))
     assert rfc3339(moment) == "2025-12-31T23:30:00.000000Z"
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("2026-08-01T12:00:00.5+02:00", datetime(2026, 8, 1, 10, 0, 0, 500_000, UTC)),
+        ("2026-08-01T12:00:00Z", datetime(2026, 8, 1, 12, tzinfo=UTC)),
+        ("2026-08-01T12:00:00", datetime(2026, 8, 1, 12, tzinfo=UTC)),
+        ("yesterday", None),
+        ("", None),
+        (None, None),
+        (7, None),
+    ],
+)
+def test_a_moment_is_read_in_any_zone_and_nonsense_is_none(text: object, moment: datetime | None) -> None:
+    assert read_rfc3339(text) == moment
 
 
 def test_the_clock_for_durations_does_not_go_back() -> None:

@@ -15,10 +15,12 @@ from backend.llm.types import (
     Message,
     TextPart,
     ToolCall,
+    ToolChoice,
     ToolSpec,
 )
 from backend.wire.mistral import request as mistral
 from backend.wire.mistral.messages import MessageStyle
+from backend.wire.ollama import upstream as ollama
 from backend.wire.ollama.inbound import read_chat
 from backend.wire.ollama.schemas import ChatBody, read_body
 from backend.wire.openai import request as openai
@@ -199,6 +201,45 @@ def test_a_tool_without_parameters_takes_an_empty_object(server: str) -> None:
 @every_server
 def test_no_tools_means_no_field(server: str) -> None:
     assert not {"tools", "tool_choice", "parallel_tool_calls"} & send(server, tools=()).keys()
+
+
+NAMED = {"type": "function", "function": {"name": "f"}}
+
+
+@every_server
+@pytest.mark.parametrize(
+    ("choice", "sent"),
+    [
+        (ToolChoice("auto"), "auto"),
+        (ToolChoice("none"), "none"),
+        (ToolChoice("required"), "required"),
+        (ToolChoice("required", "f"), NAMED),
+    ],
+)
+def test_tools_are_forced_or_forbidden_in_the_servers_words(server: str, choice: ToolChoice, sent: object) -> None:
+    body = send(server, tools=(ToolSpec("f"),), tool_choice=choice)
+    assert body["tool_choice"] == sent
+    assert "parallel_tool_calls" not in body
+    assert "tool_choice" not in send(server, tool_choice=choice)
+
+
+@every_server
+@pytest.mark.parametrize("parallel", [True, False])
+def test_calls_side_by_side_are_allowed_or_not_where_there_are_tools(server: str, parallel: bool) -> None:
+    assert send(server, tools=(ToolSpec("f"),), parallel_tool_calls=parallel)["parallel_tool_calls"] is parallel
+    assert "parallel_tool_calls" not in send(server, parallel_tool_calls=parallel)
+
+
+@pytest.mark.parametrize(
+    ("choice", "are_sent"),
+    [(None, True), (ToolChoice("auto"), True), (ToolChoice("required"), True), (ToolChoice("none"), False)],
+)
+def test_an_ollama_machine_knows_no_choice_so_forbidden_tools_are_left_out(
+    choice: ToolChoice | None, are_sent: bool
+) -> None:
+    body = ollama.write_chat(ChatRequest("m", (HI,), tools=(ToolSpec("f"),), tool_choice=choice))
+    assert ("tools" in body) is are_sent
+    assert "tool_choice" not in body
 
 
 ANY_JSON = {"type": "json_object"}
