@@ -7,13 +7,20 @@ from typing import TypedDict
 from fastapi import FastAPI
 
 from backend import __version__
+from backend.bootstrap.accounts import announce_bootstrap
 from backend.bootstrap.container import Container, open_container
 from backend.bootstrap.errors import install_error_handlers
 from backend.bootstrap.safety import accepted_keys
 from backend.core.config import Settings
 from backend.core.memory import settle_memory
+from backend.features.accounts.admin_router import roles, users
+from backend.features.accounts.router import public as accounts_public
+from backend.features.accounts.router import router as accounts
+from backend.features.admin.router import router as admin_backends
+from backend.features.agents.router import router as agents
 from backend.features.anthropic_api.router import router as anthropic
 from backend.features.audio_api.router import router as audio
+from backend.features.audit.router import router as audit
 from backend.features.auth.router import router as auth
 from backend.features.health.router import router as health
 from backend.features.ollama_api.router import public as ollama_public
@@ -24,7 +31,23 @@ from backend.web.access import AccessLog
 from backend.web.origins import OriginGuard
 from backend.web.path_key import PathKey
 
-ROUTERS = (ollama, openai, responses, anthropic, audio, ollama_public, health, auth)
+ROUTERS = (
+    ollama,
+    openai,
+    responses,
+    anthropic,
+    audio,
+    ollama_public,
+    health,
+    auth,
+    accounts_public,
+    accounts,
+    agents,
+    users,
+    roles,
+    audit,
+    admin_backends,
+)
 """Every router, each with its full prefix."""
 
 
@@ -41,6 +64,8 @@ def build_application(settings: Settings) -> FastAPI:
     async def lifespan(_app: FastAPI) -> AsyncIterator[State]:
         async with open_container(settings) as container:
             container.catalog.start()
+            if container.authenticator.requires_key:
+                await announce_bootstrap(container.accounts)
             settle_memory()
             yield {"container": container}
 

@@ -2,17 +2,26 @@
 
 import contextlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, replace
 
+from backend.bootstrap.accounts import open_accounts
+from backend.bootstrap.agents import open_index
 from backend.bootstrap.backends import check_backends, open_backends
-from backend.bootstrap.safety import accepted_keys, registered_public_keys
+from backend.bootstrap.safety import accepted_keys, check_workers, registered_public_keys
+from backend.bootstrap.signing_key import signing_key
+from backend.bootstrap.store import open_database, prepare_folder
 from backend.core.config import Settings
+from backend.core.db.database import Database
+from backend.features.accounts.deps import Accounts
+from backend.features.agents.service import AgentService
 from backend.features.anthropic_api.deps import AnthropicApi
 from backend.features.anthropic_api.service import Messages
 from backend.features.audio_api.deps import FORM_BYTES, AudioApi
 from backend.features.audio_api.service import Transcriptions
+from backend.features.audit.service import AuditLog
 from backend.features.auth.identities import Identities
+from backend.features.auth.principal import Permission
 from backend.features.auth.router import CONNECT
 from backend.features.auth.service import Authenticator
 from backend.features.auth.stores import SettingsIdentities, SettingsKeys
@@ -21,6 +30,7 @@ from backend.features.catalog.service import CatalogService
 from backend.features.generation.admission import Admission, AdmissionLimits
 from backend.features.generation.intake import Intake
 from backend.features.generation.service import GenerationService
+from backend.features.ollama_api.agent_verbs import AgentVerbs
 from backend.features.ollama_api.deps import OllamaApi
 from backend.features.ollama_api.inference import Inference
 from backend.features.ollama_api.management import Management, ManagementRules
@@ -39,9 +49,13 @@ class Container:
     """The process-wide services, each built with what it needs; routes reach them through their `deps`."""
 
     settings: Settings
+    database: Database
+    audit: AuditLog
+    accounts: Accounts
     authenticator: Authenticator
     catalog: CatalogService
     generation: GenerationService
+    agents: AgentService
     ollama_api: OllamaApi
     anthropic_api: AnthropicApi
     openai_api: OpenAIApi
@@ -52,15 +66,22 @@ class Container:
 @contextlib.asynccontextmanager
 async def open_container(settings: Settings) -> AsyncIterator[Container]:
     """Yield the container; the application, the command line and tests all get theirs here."""
-    authenticator = _build_authenticator(settings)
+    keys = accepted_keys(settings)
     check_backends(settings)
+    check_workers(settings)
+    prepare_folder(settings.data_dir)
+    key = signing_key(settings)
     async with contextlib.AsyncExitStack() as stack:
 
         def close_later(upstream: Upstream) -> None:
             stack.push_async_callback(upstream.aclose)
 
+        database = await stack.enter_async_context(open_database(settings))
+        audit = AuditLog(database)
+        accounts = await open_accounts(settings, database, audit, key)
         backends = await open_backends(settings, close_later)
-        catalog = CatalogService(backends, settings.catalog.ttl_seconds)
+        index = await stack.enter_async_context(open_index(database))
+        catalog = CatalogService(backends, settings.catalog.ttl_seconds, presets=index)
         stack.push_async_callback(catalog.aclose)
         limits, timeouts = settings.limits, settings.timeouts
         bodies = BodyLimits(limits.body_bytes, timeouts.body_seconds, timeouts.write_stall_seconds)
@@ -70,18 +91,25 @@ async def open_container(settings: Settings) -> AsyncIterator[Container]:
         recent = RecentModels()
         intake = Intake(catalog, generation, recent)
         ollama = settings.ollama
+        agents = AgentService(database, index, catalog, audit)
+        management = Management(catalog, ManagementRules(ollama.manage, ollama.push, ollama.pull_hosts))
         yield Container(
             settings=settings,
-            authenticator=authenticator,
+            database=database,
+            audit=audit,
+            accounts=accounts,
+            authenticator=_build_authenticator(settings, keys, accounts),
             catalog=catalog,
             generation=generation,
             ollama_api=OllamaApi(
                 Inference(intake),
                 Models(catalog, recent, forward_pull=ollama.pull, pull_hosts=ollama.pull_hosts),
-                Management(catalog, ManagementRules(ollama.manage, ollama.push, ollama.pull_hosts)),
+                management,
+                AgentVerbs(catalog, agents, management),
                 bodies,
                 ollama.blob_bytes,
             ),
+            agents=agents,
             responses_api=ResponsesApi(Responses(intake), bodies),
             audio_api=AudioApi(
                 Transcriptions(intake, max_bytes=limits.audio_bytes),
@@ -92,10 +120,9 @@ async def open_container(settings: Settings) -> AsyncIterator[Container]:
         )
 
 
-def _build_authenticator(settings: Settings) -> Authenticator:
-    keys = accepted_keys(settings)
-    if keys is None:
-        return Authenticator(None)
+def _build_authenticator(
+    settings: Settings, keys: Mapping[str, frozenset[Permission]] | None, accounts: Accounts
+) -> Authenticator:
     public_url = settings.server.public_url
     identities = Identities(
         SettingsIdentities(registered_public_keys(settings)),
@@ -103,4 +130,5 @@ def _build_authenticator(settings: Settings) -> Authenticator:
         connect_page=None if public_url is None else public_url + CONNECT,
         now=time.time,
     )
-    return Authenticator(SettingsKeys(keys), identities)
+    stores = (SettingsKeys(keys or {}), accounts.sessions.access_tokens)
+    return Authenticator(stores, identities, is_open=keys is None)

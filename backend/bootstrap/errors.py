@@ -4,6 +4,7 @@ import math
 from urllib.parse import quote
 
 from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -14,10 +15,11 @@ from backend.features.auth.credentials import shows_key_in_query
 from backend.web.access import REQUEST_ID
 from backend.web.lean_route import ErrorWriter
 from backend.web.replies import json_response, text_response
+from backend.wire.jsontext import encode_json
 from backend.wire.ollama.errors import write_error
 
 _DEFAULT_RETRY_AFTER = {429: 5.0, 503: 2.0}
-_NOT_FOUND, _WRONG_METHOD = 404, 405
+_NOT_FOUND, _WRONG_METHOD, _UNPROCESSABLE = 404, 405, 422
 
 
 def install_error_handlers(app: FastAPI) -> None:
@@ -26,6 +28,12 @@ def install_error_handlers(app: FastAPI) -> None:
     @app.exception_handler(GatewayError)
     async def on_gateway_error(request: Request, error: GatewayError) -> Response:
         return json_response(_writer(request)(error), error.status, _headers(error))
+
+    @app.exception_handler(RequestValidationError)
+    async def on_invalid_request(_request: Request, error: RequestValidationError) -> Response:
+        """Say what is wrong where, without repeating what was sent: it may be a secret."""
+        told = [{"loc": list(e["loc"]), "msg": e["msg"], "type": e["type"]} for e in error.errors()]
+        return json_response(encode_json({"detail": told}), _UNPROCESSABLE)
 
     @app.exception_handler(HTTPException)
     async def on_http_error(request: Request, error: HTTPException) -> Response:

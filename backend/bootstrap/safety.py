@@ -14,6 +14,7 @@ from backend.features.auth.service import MIN_KEY_LENGTH
 _WEAK = ("changeme", "change-me", "secret", "password", "your-key", "sk-1234")
 _MIN_DIFFERENT = 8
 _LINE_WORDS = 2
+MIN_SIGNING_KEY = 32
 
 
 def is_loopback(host: str) -> bool:
@@ -64,6 +65,32 @@ def registered_public_keys(settings: Settings) -> list[str]:
             )
         keys.append(words[1])
     return keys
+
+
+def check_workers(settings: Settings) -> None:
+    """Raise `ConfigurationError` when several processes would share stores that live in this folder."""
+    if settings.server.workers > 1 and is_embedded(settings):
+        raise ConfigurationError(
+            f"{settings.server.workers} workers cannot share the embedded database: set DATABASE_URL to a PostgreSQL, "
+            "or use one worker"
+        )
+
+
+def is_embedded(settings: Settings) -> bool:
+    """Whether users are kept in a file of ours rather than on a database server."""
+    url = settings.database_url
+    return url is None or url.get_secret_value().startswith("sqlite")
+
+
+def check_signing_key(key: str) -> bytes:
+    """Return the key that signs access tokens; raise `ConfigurationError` when it could be guessed."""
+    is_weak = len(set(key)) < _MIN_DIFFERENT or any(word in key.lower() for word in _WEAK)
+    if len(key) < MIN_SIGNING_KEY or is_weak:
+        raise ConfigurationError(
+            f"JWT_SECRET_KEY is too weak: use {MIN_SIGNING_KEY} random characters or more, "
+            "for example the output of 'openssl rand -hex 32'"
+        )
+    return key.encode()
 
 
 def _checked(name: str, secrets: Iterable[SecretStr]) -> Iterator[str]:

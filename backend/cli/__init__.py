@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from backend import __version__
-from backend.cli import ask, doctor, serve
+from backend.cli import accounts, ask, doctor, serve
 from backend.core.errors import ConfigurationError
 
 app = typer.Typer(
@@ -21,6 +21,10 @@ def _show_version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"passerelle {__version__}")
         raise typer.Exit
+
+
+admin = typer.Typer(name="admin", help="Administer accounts.", no_args_is_help=True)
+app.add_typer(admin)
 
 
 @app.callback()
@@ -61,6 +65,23 @@ def chat_command(
 def doctor_command() -> None:
     """Check the settings and every backend, and say what to do about what is wrong."""
     raise typer.Exit(doctor.examine())
+
+
+@app.command("migrate")
+def migrate_command() -> None:
+    """Bring the database's tables up to date; needed once per version with PostgreSQL."""
+    accounts.migrate()
+
+
+@admin.command("create")
+def create_admin_command(
+    email: Annotated[str, typer.Option(help="Their email, with which they log in.")],
+    password: Annotated[
+        str | None, typer.Option(help="Their password; asked for, or read from standard input, when missing.")
+    ] = None,
+) -> None:
+    """Make an administrator."""
+    accounts.create_admin(email, password)
 
 
 def run() -> None:

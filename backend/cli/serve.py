@@ -13,7 +13,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 
 from backend.bootstrap.application import build_application, guard_application
 from backend.bootstrap.backends import check_backends
-from backend.bootstrap.safety import accepted_keys
+from backend.bootstrap.safety import accepted_keys, check_workers
 from backend.core.config import Settings, load_settings
 from backend.core.errors import ConfigurationError
 from backend.core.logging import configure_logging, get_logger
@@ -30,7 +30,8 @@ def serve(host: str | None, port: int | None, workers: int | None) -> None:
     settings = _with_arguments(load_settings(), host, port, workers)
     configure_logging(settings.log_level, settings.log_format)
     accepted_keys(settings)
-    check_backends(settings)  # both refuse before anything is started
+    check_workers(settings)
+    check_backends(settings)  # all refuse before anything is started
     server = settings.server
     with contextlib.ExitStack() as stack:
         listener = _listen(server.host, server.port)

@@ -8,104 +8,42 @@ generated from here by `make docs`.
 
 import difflib
 import os
-import re
 from collections.abc import Mapping
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
 from pydantic import (
-    AfterValidator,
     AliasChoices,
     BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
-    SecretStr,
     ValidationError,
 )
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
-    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     SettingsError,
 )
 
+from backend.core.config_accounts import AccountSettings, OidcSettings
 from backend.core.config_file import read_config_file, read_env_file
+from backend.core.config_types import BaseUrl, BaseUrls, Group, Lines, Origins, Secret, Secrets, Words
 from backend.core.errors import ConfigurationError
 
 CONFIG_FILE_VARIABLE = "GATEWAY_CONFIG"
 _PREFIX = "GATEWAY_"
 _DEFAULT_CONFIG_FILE = "gateway.yaml"
-_HOST = r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?"
-_URL = re.compile(rf"https?://{_HOST}(?:/[A-Za-z0-9._~/%-]*)?", re.ASCII)
-_ORIGIN = re.compile(rf"[a-z][a-z0-9+.-]*://{_HOST}/?|(?!https?:)[a-z][a-z0-9+.-]*://\*", re.ASCII | re.IGNORECASE)
-
-
-def _split(value: Any) -> Any:
-    if isinstance(value, str):
-        return tuple(item.strip() for item in value.split(",") if item.strip())
-    return value
-
-
-def _split_lines(value: Any) -> Any:
-    return _split(value.replace("\n", ",")) if isinstance(value, str) else value
-
-
-def _check_origin(origin: str) -> str:
-    if origin != "*" and not _ORIGIN.fullmatch(origin):
-        raise ValueError("must be *, an origin such as https://chat.example:8443, or all of a scheme such as app://*")
-    return origin
 
 
 def _upper(value: Any) -> Any:
     return value.upper() if isinstance(value, str) else value
 
 
-def _check_url(url: str) -> str:
-    if not _URL.fullmatch(url) or not _has_valid_port(url):
-        raise ValueError("must be an address such as http://127.0.0.1:9001, without user name, query or fragment")
-    return url.rstrip("/").removesuffix("/v1")
-
-
-def _has_valid_port(url: str) -> bool:
-    try:
-        return urlsplit(url).port != 0
-    except ValueError:
-        return False
-
-
-BaseUrl = Annotated[str, AfterValidator(_check_url)]
-"""An upstream's address; a trailing `/v1` is taken off, since paths are added with it."""
-
-BaseUrls = Annotated[tuple[BaseUrl, ...], NoDecode, BeforeValidator(_split)]
-
-
-def _check_secret(secret: SecretStr) -> SecretStr:
-    value = secret.get_secret_value().strip()
-    if not value.isprintable() or not value.isascii():
-        raise ValueError("holds characters that cannot be in a key")
-    return SecretStr(value)
-
-
-Secret = Annotated[SecretStr, AfterValidator(_check_secret)]
-"""A key, without the line end that files of secrets often have."""
-
-Secrets = Annotated[tuple[Secret, ...], NoDecode, BeforeValidator(_split)]
-Origins = Annotated[tuple[Annotated[str, AfterValidator(_check_origin)], ...], NoDecode, BeforeValidator(_split)]
-Lines = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_lines)]
-Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 BackendKind = Literal["mistral", "ollama", "vllm", "llamacpp", "lmstudio", "openai", "generic"]
-
-
-class Group(BaseModel):
-    """A group of settings; a misspelt name inside it is refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 class ServerSettings(Group):
@@ -276,6 +214,18 @@ class Settings(BaseSettings):
     log_format: Literal["auto", "text", "json"] = Field(
         "auto", description="Lines for people (text) or machines (json); auto means text on a terminal."
     )
+    database_url: Secret | None = Field(
+        None,
+        validation_alias="DATABASE_URL",
+        description="Where users and all that is theirs are kept: postgresql://user:password@host/name, or unset for "
+        "a file in the data folder.",
+    )
+    jwt_secret_key: Secret | None = Field(
+        None,
+        validation_alias="JWT_SECRET_KEY",
+        description="Signs access tokens, 32 characters or more; made once in the data folder when unset, but needed "
+        "with PostgreSQL.",
+    )
     data_dir: Path = Field(Path("data"), description="Folder of everything the gateway keeps.")
     auth: Literal["auto", "keys", "open"] = Field(
         "auto", description="Who may call: auto is open on a loopback bind and asks for keys on any other."
@@ -298,6 +248,8 @@ class Settings(BaseSettings):
     mistral: MistralSettings = MistralSettings()
     ollama: OllamaSettings = OllamaSettings()
     tls: TlsSettings = TlsSettings()
+    accounts: AccountSettings = AccountSettings()
+    oidc: OidcSettings = OidcSettings()
     backends: dict[str, BackendSettings] = Field(
         default_factory=dict,
         description="Further backends by name, for example GATEWAY_BACKENDS__LAB__KIND=llamacpp and "

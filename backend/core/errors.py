@@ -4,8 +4,11 @@ GatewayError 500
  |- InvalidRequest 400       NotPermitted 403
  |- NotAuthenticated 401
  |   '- NotRegistered 401    the caller's public key is unknown; carries signin_url
- |- NotFound 404             PayloadTooLarge 413    ClientGone 499 (never seen, only logged)
+ |- NotFound 404             Conflict 409           PayloadTooLarge 413
+ |- Unprocessable 422        well-formed, but names what is not there
+ |- RateLimited 429          carries retry_after    ClientGone 499 (never seen, only logged)
  |- Overloaded 503           the gateway's own queue is full; carries retry_after
+ |- StoreUnavailable 503     a store of our own does not answer
  '- ProviderError 502        an upstream failed: see backend.llm.errors
 
 An error carries its HTTP status and one sentence for the user; the inbound wire format decides how it is written.
@@ -59,6 +62,24 @@ class NotFound(GatewayError):
     status = 404
 
 
+class Conflict(GatewayError):
+    """What the caller wants to make exists already, or is still in use."""
+
+    status = 409
+
+
+class Unprocessable(GatewayError):
+    """The caller's object is well-formed, but names something that is not there for them."""
+
+    status = 422
+
+
+class RateLimited(GatewayError):
+    """The caller asks too often; carries `retry_after`."""
+
+    status = 429
+
+
 class PayloadTooLarge(GatewayError):
     """The request body is over the configured limit."""
 
@@ -76,6 +97,12 @@ class ClientGone(GatewayError):
 
 class Overloaded(GatewayError):
     """The gateway has more work than it may queue."""
+
+    status = 503
+
+
+class StoreUnavailable(GatewayError):
+    """A store of our own does not answer."""
 
     status = 503
 

@@ -5,23 +5,22 @@ from typing import Any
 
 import pytest
 from fastapi.routing import APIRoute
+from pydantic import BaseModel
 from starlette.routing import BaseRoute
 
 from backend.bootstrap.application import ROUTERS, build_application
 from backend.core.config import load_settings
 from backend.features.auth.deps import CALLERS, EVERYBODY
+from backend.features.auth.policies import ACCOUNTS, Requires
+from backend.web.side_api import SideRoute
 
-POLICIES = {CALLERS.dependency: "callers", EVERYBODY.dependency: "everybody"}
+POLICIES = {CALLERS.dependency: "callers", EVERYBODY.dependency: "everybody", ACCOUNTS.dependency: "accounts"}
 OPEN_TO_EVERYBODY = {
-    "GET /",
-    "HEAD /",
-    "GET /api/version",
-    "HEAD /api/version",
-    "GET /healthz",
-    "GET /readyz",
-    "GET /connect",
+    *("GET /", "HEAD /", "GET /api/version", "HEAD /api/version", "GET /healthz", "GET /readyz", "GET /connect"),
+    *(f"POST /api/v1/auth/{name}" for name in ("register", "login", "refresh", "bootstrap")),
 }
-"""Reviewed: none of these costs money or tells anything about models, keys or callers."""
+"""Reviewed: none of these costs money or tells anything about models, keys or callers; those that check a secret are
+limited per address and per account."""
 
 
 def walk(routes: list[BaseRoute]) -> Iterator[APIRoute]:
@@ -42,9 +41,13 @@ def router_routes() -> list[APIRoute]:
     return [route for router in ROUTERS for route in router.routes if isinstance(route, APIRoute)]
 
 
+def policy_of(call: Any) -> str | None:
+    return f"permitted to {call.permission}" if isinstance(call, Requires) else POLICIES.get(call)
+
+
 def policies(route: APIRoute) -> list[str]:
-    found = [POLICIES[dependency.call] for dependency in route.dependant.dependencies if dependency.call in POLICIES]
-    return sorted(found)
+    found = [policy_of(dependency.call) for dependency in route.dependant.dependencies]
+    return sorted(policy for policy in found if policy is not None)
 
 
 def labels(route: APIRoute) -> set[str]:
@@ -79,3 +82,27 @@ def test_no_route_describes_the_gateway_to_strangers() -> None:
 def test_no_route_is_declared_twice() -> None:
     names = [name for route in router_routes() for name in labels(route)]
     assert len(names) == len(set(names))
+
+
+def test_the_side_api_checks_its_policies_before_it_reads_a_body() -> None:
+    for route in router_routes():
+        if route.path.startswith("/api/v1/"):
+            assert isinstance(route, SideRoute)
+            assert [policy_of(depends.dependency) for depends in route.dependencies] == policies(route), label(route)
+
+
+def test_administration_needs_a_permission() -> None:
+    administered = [route for route in router_routes() if route.path.startswith("/api/v1/admin/")]
+    assert administered
+    assert all(policies(route)[0].startswith("permitted to ") for route in administered)
+
+
+SECRET_NAMES = ("password", "hash", "secret", "token_version", "oidc_subject")
+
+
+def test_no_reply_names_a_column_that_holds_a_secret() -> None:
+    for route in router_routes():
+        model = route.response_model
+        fields = model.model_json_schema() if isinstance(model, type) and issubclass(model, BaseModel) else {}
+        named = {name for part in [fields, *fields.get("$defs", {}).values()] for name in part.get("properties", {})}
+        assert not [name for name in named if any(word in name for word in SECRET_NAMES)], label(route)

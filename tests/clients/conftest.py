@@ -11,6 +11,7 @@ from tests.clients import scripts
 from tests.clients.served import CLIENT_SECONDS, Served
 from tests.fakes.scripted_upstream import ScriptedUpstream
 from tests.fixtures.gateway import run_gateway
+from tests.fixtures.team_gateway import team_gateway
 
 
 @contextlib.contextmanager
@@ -84,3 +85,6 @@ def client(mistral: Served) -> Iterator[ollama.Client]:
 async def async_client(mistral: Served) -> AsyncIterator[ollama.AsyncClient]:
     async with ollama.AsyncClient(mistral.url, timeout=CLIENT_SECONDS, trust_env=False) as one:
         yield one
+
+
+__all__ = ["team_gateway"]

@@ -1,46 +1,81 @@
 """Who is calling, and what they may do; every carrier of a credential ends in one of these."""
 
+import uuid
 from dataclasses import dataclass
 from enum import StrEnum
 
+from backend.core.errors import NotPermitted
 from backend.llm.names import ModelName
 
 
 class Permission(StrEnum):
-    """One thing a caller may be allowed to do."""
+    """One thing a caller may be allowed to do; roles and keys are sets of these."""
 
     USE_MODELS = "models:use"
     MANAGE_MODELS = "models:manage"
     """Create, copy, delete, push and upload models on the machines behind the gateway."""
+    WRITE_AGENTS = "agents:write"
+    """Make, change and delete agents of one's own."""
+    PUBLISH_AGENTS = "agents:publish"
+    """Share one's own agents with roles or with everybody."""
+    WRITE_KEYS = "keys:write"
+    """Make and revoke keys of one's own."""
+    MANAGE_USERS = "users:manage"
+    MANAGE_ROLES = "roles:manage"
+    MANAGE_KEYS = "keys:manage"
+    """See and revoke everybody's keys."""
+    MANAGE_AGENTS = "agents:manage"
+    """See, change and delete everybody's agents."""
+    READ_BACKENDS = "backends:read"
+    READ_AUDIT = "audit:read"
 
 
 CALLER = frozenset({Permission.USE_MODELS})
 """What an ordinary key permits."""
 
 EVERYTHING = frozenset(Permission)
+USER_PERMISSIONS = frozenset(
+    {Permission.USE_MODELS, Permission.WRITE_AGENTS, Permission.PUBLISH_AGENTS, Permission.WRITE_KEYS}
+)
+"""What the built-in role `user` may do."""
 
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who is calling; holds an id of the key, never the key."""
+    """Who is calling; holds ids, never a credential."""
 
     key_id: str | None
-    """First characters of the hash of the key, or of the public key; None for an anonymous caller."""
+    """What the caller was known by: first characters of a key's hash, a session's id, or None for anybody."""
     permissions: frozenset[Permission] = CALLER
     models: frozenset[str] | None = None
     """Keys of the model names (`ModelName.key`) this caller may use; None means all."""
+    user_id: uuid.UUID | None = None
+    """Whose account this is; None for keys from the settings and for anybody."""
+    trigramme: str = ""
+    """The namespace of the user's agents; "" without an account."""
+    role_id: uuid.UUID | None = None
 
     def may(self, permission: Permission) -> bool:
         """Whether the caller has a permission."""
         return permission in self.permissions
 
+    def require(self, permission: Permission) -> None:
+        """Raise `NotPermitted` unless the caller has a permission."""
+        if permission not in self.permissions:
+            raise NotPermitted(f"this needs the permission {permission.value!r}; ask an administrator for it")
+
     def may_use(self, name: ModelName) -> bool:
         """Whether the caller may see and use a model."""
         return self.models is None or name.key in self.models
+
+    @property
+    def actor(self) -> str:
+        """How the audit log names the caller."""
+        return str(self.user_id) if self.user_id else f"key:{self.key_id}" if self.key_id else "anonymous"
 
 
 OPERATOR = Principal("operator", EVERYTHING)
 """Whoever runs the command line on the gateway's own machine."""
 
-ANONYMOUS = Principal(None, EVERYTHING)
+ANONYMOUS = Principal(None, frozenset({Permission.USE_MODELS, Permission.MANAGE_MODELS}))
 """Anybody, where the gateway asks for no key: only somebody on this machine or a trusted network gets here."""

@@ -1,9 +1,9 @@
 """Tells who is calling; every carrier of a credential ends here and in one `Principal`."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from backend.core.errors import NotAuthenticated
+from backend.core.errors import InvalidRequest, NotAuthenticated
 from backend.features.auth.credentials import SignedRequest, read_credential, shows_key_in_query
 from backend.features.auth.identities import Identities
 from backend.features.auth.principal import ANONYMOUS, Principal
@@ -22,34 +22,44 @@ class Authenticator:
     """Checks the credential of each request.
 
     Args:
-        keys: the accepted API keys; None means that everybody may call and no credential is looked at.
+        stores: asked in order for the API key or token a caller shows.
         identities: checks signed requests.
+        is_open: whether everybody may call. A credential that is known still says who calls, any other is ignored.
     """
 
-    def __init__(self, keys: KeyStore | None, identities: Identities | None = None) -> None:
-        self._keys = keys
+    def __init__(
+        self, stores: Iterable[KeyStore], identities: Identities | None = None, *, is_open: bool = False
+    ) -> None:
+        self._stores = tuple(stores)
         self._identities = identities
+        self._is_open = is_open
 
     @property
     def requires_key(self) -> bool:
         """Whether callers must show a credential."""
-        return self._keys is not None
+        return not self._is_open
 
     async def authenticate(self, scope: Mapping[str, Any]) -> Principal:
         """Return who sends the request of an ASGI scope.
 
         Raises `NotAuthenticated` without a valid credential, `InvalidRequest` for two that differ.
         """
-        if self._keys is None:
+        if not self._is_open:
+            return await self._identify(read_credential(scope), scope)
+        try:
+            credential = read_credential(scope)
+            return ANONYMOUS if credential is None else await self._identify(credential, scope)
+        except (NotAuthenticated, InvalidRequest):
             return ANONYMOUS
-        credential = read_credential(scope)
+
+    async def _identify(self, credential: str | SignedRequest | None, scope: Mapping[str, Any]) -> Principal:
         if credential is None:
             raise NotAuthenticated(_IN_QUERY if shows_key_in_query(scope["query_string"]) else _MISSING)
-        if not isinstance(credential, SignedRequest):
-            principal = await self._keys.find(credential)
-            if principal is None:
-                raise NotAuthenticated(_WRONG)
-            return principal
-        if self._identities is None:
-            raise NotAuthenticated(_MISSING)
-        return await self._identities.identify(credential)
+        if isinstance(credential, SignedRequest):
+            if self._identities is None:
+                raise NotAuthenticated(_MISSING)
+            return await self._identities.identify(credential)
+        for store in self._stores:
+            if (principal := await store.find(credential)) is not None:
+                return principal
+        raise NotAuthenticated(_WRONG)

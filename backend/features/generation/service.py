@@ -19,6 +19,7 @@ from backend.features.catalog.backends import Backend, Permit
 from backend.features.catalog.service import Candidate, CatalogModel
 from backend.features.generation.admission import Admission
 from backend.features.generation.answer import EncodedAnswer, Outcome, VerbatimAnswer
+from backend.features.generation.enrich import enrich
 from backend.features.generation.estimate import prompt_characters
 from backend.features.generation.meter import Meter
 from backend.features.generation.routing import RetryBudget, choose
@@ -57,9 +58,10 @@ class GenerationService:
     ) -> Answer:
         """Return the primed answer to a conversation or a completion, written by `encoder`.
 
-        Where the backend speaks the client's wire format and nothing was added to the request, its bytes are let
-        through instead.
+        A model of ours first puts its prompt and parameters before the request. Where the backend speaks the client's
+        wire format and nothing was added to the request, its bytes are let through instead.
         """
+        request = enrich(request, model.preset)
         meter = Meter(monotonic_ns(), lambda: prompt_characters(request))
 
         async def open_at(candidate: Candidate) -> Answer:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from fastapi import Request
 
+from backend.features.ollama_api.agent_verbs import AgentVerbs
 from backend.features.ollama_api.inference import Inference
 from backend.features.ollama_api.management import Management
 from backend.features.ollama_api.models import Models
@@ -17,6 +18,7 @@ class OllamaApi:
     inference: Inference
     models: Models
     management: Management
+    verbs: AgentVerbs
     limits: BodyLimits
     blob_bytes: int
     """Size of one uploaded file."""

@@ -43,7 +43,7 @@ class Inference:
             if not body.messages and body.keep_alive == 0:
                 return self._sleep(model, body, is_chat=True)
             require_abilities(model, body.model, "chat", thinks=bool(body.think), calls_tools=bool(body.tools))
-        request = inbound.read_chat(body, keep_source=model.backend.passthrough is not None)
+        request = inbound.read_chat(body, keep_source=model.backend.passthrough is not None and model.preset is None)
         if not body.messages and not model.serves_itself:
             return self._sleep(model, body, is_chat=True)
         return await self._open(model, request, body, encoders.CHAT)

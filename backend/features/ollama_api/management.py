@@ -76,6 +76,7 @@ class Management:
             server, base = place.server, place.name.short
         await self._require_free(name, principal)
         self._require_manager(principal)
+        self._require_unreserved(name, principal)
         steps = server.create(write_create(body, name.short, base))
         return await self._open(steps, body.base or name.short, is_streamed=body.stream)
 
@@ -109,6 +110,7 @@ class Management:
             raise unknown from None
         await self._require_free(destination, principal)
         self._require_manager(principal)
+        self._require_unreserved(destination, principal)
         done = 0
         for place in places:
             done += await self._change(place.server.copy(place.name.short, destination.short))
@@ -167,6 +169,8 @@ class Management:
     async def _places(self, wanted: str, principal: Principal, done: str) -> Sequence[_Place]:
         """Return where a model is, under its own name there; refuse one that is not on an Ollama machine."""
         model = await self._catalog.resolve(wanted, principal)
+        if model.preset is not None:
+            raise InvalidRequest(f"'{model.name.short}' is an agent; its base on a machine is not changed through it")
         places = [
             place for candidate in model.candidates if (place := _place(candidate.backend, candidate.info.model_id))
         ]
@@ -187,6 +191,11 @@ class Management:
             return
         if known.backend.server is None:
             raise InvalidRequest(f"'{name.short}' is a model of backend {known.backend.name!r}; choose another name")
+
+    def _require_unreserved(self, name: ModelName, principal: Principal) -> None:
+        """Refuse a name that an agent has; asked last, because agents are nobody else's business."""
+        if self._catalog.is_reserved(name, principal):
+            raise InvalidRequest(f"'{name.short}' is kept for an agent; choose another name")
 
     def _require_manager(self, principal: Principal) -> None:
         self._require_permission(principal)

@@ -16,6 +16,7 @@ from backend.llm.names import ModelName, parse_name
 from backend.llm.ports import ModelServer
 from backend.wire.jsontext import encode_json
 from backend.wire.ollama import replies
+from backend.wire.ollama.presets import preset_running_entry, preset_show_reply, preset_tags_entry
 from backend.wire.ollama.schemas import PullBody, ShowBody, read_body
 
 _COPILOT = "githubcopilotchat/"
@@ -42,7 +43,7 @@ class Models:
 
     async def tags(self, principal: Principal) -> bytes:
         """Return the reply to `GET /api/tags`: every model of every backend, the newest first."""
-        entries = [replies.tags_entry(model.name, model.info) for model in await self._catalog.models(principal)]
+        entries = [_tags_entry(model) for model in await self._catalog.models(principal)]
         entries.sort(key=lambda entry: _moment(entry.get("modified_at")).replace(microsecond=0), reverse=True)
         return encode_json({"models": entries})
 
@@ -52,19 +53,11 @@ class Models:
         if not body.wanted:
             raise InvalidRequest("model is required")
         model = await self._find(body.wanted, principal)
-        if (server := model.backend.server) is not None:
-            try:
-                reply = dict(await server.show(model.info.model_id, verbose=body.verbose))
-            except ModelNotFound:
-                raise _unknown_model(body.wanted) from None
-            reply = {key: value for key, value in reply.items() if key not in {"remote_model", "remote_host"}}
-            if not isinstance(reply.get("model_info"), dict):
-                reply["model_info"] = {}
-            reply.setdefault("capabilities", ["completion"])
-        else:
-            reply = replies.show_reply(model.name, model.info, model.backend.name)
-            if body.system:
-                reply["system"] = body.system
+        reply = await self._describe(model, body)
+        if model.preset is not None:
+            reply = preset_show_reply(model.preset, reply)
+        if body.system and not model.serves_itself:
+            reply["system"] = body.system
         if user_agent.lower().startswith(_COPILOT):
             reply["model_info"] = {**reply["model_info"], "general.basename": body.wanted}
         return encode_json(reply)
@@ -76,7 +69,7 @@ class Models:
         known = {model.name.key: model for model in await self._catalog.models(principal)}
         for key, until in self._recent.loaded().items():
             if (model := known.get(key)) is not None:
-                loaded.append(replies.running_entry(model.name, model.info, until))
+                loaded.append(_running_entry(model, until))
         loaded.sort(key=lambda entry: _moment(entry.get("expires_at")), reverse=True)
         return encode_json({"models": loaded})
 
@@ -95,21 +88,39 @@ class Models:
 
     async def _begin_pull(self, name: ModelName, wanted: str, principal: Principal) -> AsyncIterator[Mapping[str, Any]]:
         try:
-            server = (await self._catalog.resolve(wanted, principal)).backend.server
+            model = await self._catalog.resolve(wanted, principal)
         except ProviderError as error:
             servers = [b.server for b in self._catalog.backends if b.server is not None]
+            if self._catalog.is_reserved(name, principal):
+                return _unknown()  # a stranger's model would stand in the place of an agent
             if servers:
                 return self._forward(servers[0], name)
             if not isinstance(error, ModelNotFound):
                 raise  # a backend that cannot be asked may well have it
             return _unknown()
-        return _known() if server is None else self._forward(server, name)
+        server = model.backend.server
+        return self._forward(server, name) if server is not None and model.serves_itself else _known()
 
     async def _find(self, wanted: str, principal: Principal) -> CatalogModel:
         try:
             return await self._catalog.resolve(wanted, principal)
         except ModelNotFound:
             raise _unknown_model(wanted) from None
+
+    async def _describe(self, model: CatalogModel, body: ShowBody) -> dict[str, Any]:
+        """Return what is told about a model, or about the base of one of ours."""
+        if (server := model.backend.server) is None:
+            name = model.name if model.preset is None else model.preset.base
+            return replies.show_reply(name, model.info, model.backend.name)
+        try:
+            reply = dict(await server.show(model.info.model_id, verbose=body.verbose))
+        except ModelNotFound:
+            raise _unknown_model(body.wanted) from None
+        reply = {key: value for key, value in reply.items() if key not in {"remote_model", "remote_host"}}
+        if not isinstance(reply.get("model_info"), dict):
+            reply["model_info"] = {}
+        reply.setdefault("capabilities", ["completion"])
+        return reply
 
     def _forward(self, server: ModelServer, name: ModelName) -> AsyncIterator[Mapping[str, Any]]:
         if not self._forward_pull:
@@ -123,6 +134,18 @@ class Models:
         async for step in server.pull(wanted):
             yield step
         self._catalog.forget()
+
+
+def _tags_entry(model: CatalogModel) -> dict[str, Any]:
+    if model.preset is not None:
+        return preset_tags_entry(model.preset, model.info)
+    return replies.tags_entry(model.name, model.info)
+
+
+def _running_entry(model: CatalogModel, until: datetime) -> dict[str, Any]:
+    if model.preset is not None:
+        return preset_running_entry(model.preset, model.info, until)
+    return replies.running_entry(model.name, model.info, until)
 
 
 def _unknown_model(wanted: str) -> ModelNotFound:

@@ -8,6 +8,7 @@ from functools import partial
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from backend.features.audit.deps import caller_of
 from backend.features.auth.deps import CALLERS, EVERYBODY, principal_of
 from backend.features.ollama_api.account import describe_caller, refuse_cloud, sign_out
 from backend.features.ollama_api.deps import ollama_api
@@ -84,30 +85,30 @@ async def pull(request: Request) -> Response:
 
 @router.post("/create", openapi_extra=json_body(CreateBody))
 async def create(request: Request) -> Response:
-    """Make a model on an Ollama machine."""
+    """Make an agent, or a model on an Ollama machine."""
     api = ollama_api(request)
-    return await respond(request, api.limits, partial(api.management.create, principal=principal_of(request)))
+    return await respond(request, api.limits, partial(api.verbs.create, caller=caller_of(request)))
 
 
 @router.post("/push", openapi_extra=json_body(PushBody))
 async def push(request: Request) -> Response:
-    """Upload a model to its registry."""
+    """Publish an agent, or upload a model to its registry."""
     api = ollama_api(request)
-    return await respond(request, api.limits, partial(api.management.push, principal=principal_of(request)))
+    return await respond(request, api.limits, partial(api.verbs.push, caller=caller_of(request)))
 
 
 @router.post("/copy", openapi_extra=json_body(CopyBody))
 async def copy(request: Request) -> Response:
-    """Give a model a second name."""
+    """Make an agent of a model, or give a model a second name."""
     api = ollama_api(request)
-    return await respond(request, api.limits, partial(api.management.copy, principal=principal_of(request)))
+    return await respond(request, api.limits, partial(api.verbs.copy, caller=caller_of(request)))
 
 
 @router.delete("/delete", openapi_extra=json_body(DeleteBody))
 async def delete(request: Request) -> Response:
-    """Remove a model."""
+    """Remove an agent or a model."""
     api = ollama_api(request)
-    return await respond(request, api.limits, partial(api.management.delete, principal=principal_of(request)))
+    return await respond(request, api.limits, partial(api.verbs.delete, caller=caller_of(request)))
 
 
 @router.head("/blobs/{digest}")  # noqa: FAST003 (read from the request)

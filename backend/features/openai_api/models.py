@@ -27,5 +27,7 @@ class Models:
 
 def _created(model: CatalogModel) -> int:
     """Return when a model was made: an Ollama machine tells it, for hosted ones it is the date Ollama's routes show."""
+    if model.preset is not None:
+        return int(model.preset.modified_at.timestamp())
     moment = read_rfc3339(model.info.native.get("modified_at")) or HOSTED_SINCE
     return int(moment.timestamp())

@@ -86,6 +86,11 @@ def check_options(options: Mapping[str, Any]) -> dict[str, Any]:
     return {name: _TYPES[name](name, value) for name, value in options.items() if value is not None and name in _TYPES}
 
 
+def is_option(name: str) -> bool:
+    """Whether Ollama knows an option of this name."""
+    return name in _TYPES
+
+
 def write_sampling(sampling: Sampling) -> dict[str, Any]:
     """Return canonical sampling as Ollama's options."""
     written = {name: getattr(sampling, name) for name in sorted(_OWN_FIELDS)}

@@ -1,0 +1,60 @@
+"""Settings and the database -> the services of accounts, and the right to make the first administrator."""
+
+import sys
+
+from backend.core.config import Settings
+from backend.core.config_accounts import AccountSettings
+from backend.core.db.database import Database
+from backend.features.accounts.administration import UserAdministration
+from backend.features.accounts.attempts import Attempt, MemoryAttempts
+from backend.features.accounts.deps import Accounts
+from backend.features.accounts.passwords import Passwords, argon2id
+from backend.features.accounts.roles import RoleAdministration
+from backend.features.accounts.service import AccountService
+from backend.features.accounts.sessions import SessionService
+from backend.features.audit.service import AuditLog
+
+
+async def open_accounts(settings: Settings, database: Database, audit: AuditLog, key: bytes) -> Accounts:
+    """Return the services, with the built-in roles in the database."""
+    sessions = SessionService(database, audit, key)
+    passwords = Passwords(argon2id())
+    attempts = MemoryAttempts(_rules(settings.accounts))
+    own = AccountService(
+        database, audit, sessions, passwords, attempts, is_open=settings.accounts.registration == "open"
+    )
+    await own.ensure_roles()
+    return Accounts(
+        own,
+        sessions,
+        UserAdministration(database, audit, own, sessions, passwords),
+        RoleAdministration(database, audit, sessions.known),
+        attempts,
+    )
+
+
+async def announce_bootstrap(accounts: Accounts) -> None:
+    """Write the one-time token for the first administrator to standard error, when nobody has an account yet.
+
+    Not through the log: that masks what looks like a credential, and is kept.
+    """
+    token = await accounts.own.offer_bootstrap()
+    if token is not None:
+        sys.stderr.write(
+            "passerelle: nobody has an account yet; make the first administrator within 24 hours with "
+            f"'passerelle admin create', or with this token at POST /api/v1/auth/bootstrap: {token}\n"
+        )
+        sys.stderr.flush()
+
+
+def _rules(settings: AccountSettings) -> dict[Attempt, str]:
+    return {
+        Attempt.LOGIN_TO_ACCOUNT: f"{settings.attempts_per_minute}/minute;{settings.attempts_per_hour}/hour",
+        Attempt.LOGIN_FROM_ADDRESS: (
+            f"{settings.address_attempts_per_minute}/minute;{settings.address_attempts_per_hour}/hour"
+        ),
+        Attempt.REGISTER: "3/hour",
+        Attempt.REFRESH: "120/minute",
+        Attempt.BOOTSTRAP: "5/minute;20/hour",
+        Attempt.PROVIDER: "20/minute",
+    }

@@ -1,0 +1,11 @@
+"""Every table of every feature, so that the metadata is whole for migrations."""
+
+from backend.core.db.tables import Table
+from backend.features.accounts import models as accounts
+from backend.features.agents import models as agents
+from backend.features.audit import models as audit
+from backend.features.keys import models as keys
+
+MODELS = (accounts, agents, audit, keys)
+METADATA = Table.metadata
+"""All tables; complete because the modules above are imported here."""

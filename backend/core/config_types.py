@@ -1,0 +1,69 @@
+"""The types settings are made of: addresses, keys, lists, and the group they stand in."""
+
+import re
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, SecretStr
+from pydantic_settings import NoDecode
+
+_HOST = r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?"
+_URL = re.compile(rf"https?://{_HOST}(?:/[A-Za-z0-9._~/%-]*)?", re.ASCII)
+_ORIGIN = re.compile(rf"[a-z][a-z0-9+.-]*://{_HOST}/?|(?!https?:)[a-z][a-z0-9+.-]*://\*", re.ASCII | re.IGNORECASE)
+
+
+def _split(value: Any) -> Any:
+    if isinstance(value, str):
+        return tuple(item.strip() for item in value.split(",") if item.strip())
+    return value
+
+
+def _split_lines(value: Any) -> Any:
+    return _split(value.replace("\n", ",")) if isinstance(value, str) else value
+
+
+def _check_origin(origin: str) -> str:
+    if origin != "*" and not _ORIGIN.fullmatch(origin):
+        raise ValueError("must be *, an origin such as https://chat.example:8443, or all of a scheme such as app://*")
+    return origin
+
+
+def _check_url(url: str) -> str:
+    if not _URL.fullmatch(url) or not _has_valid_port(url):
+        raise ValueError("must be an address such as http://127.0.0.1:9001, without user name, query or fragment")
+    return url.rstrip("/").removesuffix("/v1")
+
+
+def _has_valid_port(url: str) -> bool:
+    try:
+        return urlsplit(url).port != 0
+    except ValueError:
+        return False
+
+
+BaseUrl = Annotated[str, AfterValidator(_check_url)]
+"""An upstream's address; a trailing `/v1` is taken off, since paths are added with it."""
+
+BaseUrls = Annotated[tuple[BaseUrl, ...], NoDecode, BeforeValidator(_split)]
+
+
+def _check_secret(secret: SecretStr) -> SecretStr:
+    value = secret.get_secret_value().strip()
+    if not value.isprintable() or not value.isascii():
+        raise ValueError("holds characters that cannot be in a key")
+    return SecretStr(value)
+
+
+Secret = Annotated[SecretStr, AfterValidator(_check_secret)]
+"""A key, without the line end that files of secrets often have."""
+
+Secrets = Annotated[tuple[Secret, ...], NoDecode, BeforeValidator(_split)]
+Origins = Annotated[tuple[Annotated[str, AfterValidator(_check_origin)], ...], NoDecode, BeforeValidator(_split)]
+Lines = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_lines)]
+Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+
+
+class Group(BaseModel):
+    """A group of settings; a misspelt name inside it is refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)

@@ -1,0 +1,1 @@
+"""The relational store: tables, transactions, and the queries every feature shares."""

@@ -1,0 +1,116 @@
+"""One engine per process, and short transactions on it.
+
+SQLite runs in write-ahead mode with one writer at a time: a writing transaction takes its turn at the beginning
+(`BEGIN IMMEDIATE`), because a reader that starts to write later fails at once when somebody else wrote in between.
+Nothing that streams holds a transaction. Parameters never reach a log.
+"""
+
+import contextlib
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import event, make_url, text
+from sqlalchemy.engine import URL, Connection
+from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+
+from backend.core.errors import ConfigurationError, Conflict, StoreUnavailable
+
+Transaction = AsyncSession
+"""What queries run in: a transaction that `Database.transaction` or `Database.reading` opened."""
+
+_BEGIN = "sqlite_begin"
+_DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg", "postgres": "postgresql+asyncpg"}
+_BUSY_MS = 10_000
+_POOL_SECONDS = 5.0
+
+
+def database_url(configured: str | None, data_dir: Path) -> URL:
+    """Return the address of the store: PostgreSQL where one is configured, else a file in the data folder."""
+    if configured is None:
+        return URL.create("sqlite+aiosqlite", database=str(data_dir / "passerelle.db"))
+    url = make_url(configured)
+    driver = _DRIVERS.get(url.get_backend_name())
+    if driver is None:
+        raise ConfigurationError("DATABASE_URL must begin with postgresql:// or sqlite:///")
+    return url.set(drivername=driver)
+
+
+class Database:
+    """The relational store; hands out sessions and closes with the process."""
+
+    def __init__(self, url: URL) -> None:
+        self.url = url
+        self.is_embedded = url.get_backend_name() == "sqlite"
+        self._engine = _open_engine(url, is_embedded=self.is_embedded)
+        writing = self._engine.execution_options(**{_BEGIN: "BEGIN IMMEDIATE"}) if self.is_embedded else self._engine
+        self._reading = async_sessionmaker(self._engine, expire_on_commit=False)
+        self._writing = async_sessionmaker(writing, expire_on_commit=False)
+
+    @property
+    def engine(self) -> AsyncEngine:
+        """The engine, for migrations."""
+        return self._engine
+
+    @contextlib.asynccontextmanager
+    async def transaction(self) -> AsyncIterator[AsyncSession]:
+        """Yield a session that commits at the end, or rolls back when something is raised.
+
+        Raises `Conflict` when a row breaks a constraint, `StoreUnavailable` when the store does not answer.
+        """
+        with _told():
+            async with self._writing() as session, session.begin():
+                yield session
+
+    @contextlib.asynccontextmanager
+    async def reading(self) -> AsyncIterator[AsyncSession]:
+        """Yield a session that only reads."""
+        with _told():
+            async with self._reading() as session:
+                yield session
+
+    async def ping(self) -> None:
+        """Ask the store for an answer; raise `StoreUnavailable` when there is none."""
+        async with self.reading() as session:
+            await session.execute(text("select 1"))
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        await self._engine.dispose()
+
+
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    """Turn what the driver raises into errors a user can be told; the details stay in the chain for the log."""
+    try:
+        yield
+    except IntegrityError as error:
+        raise Conflict("something like this exists already, or is still in use") from error
+    except (OperationalError, TimeoutError, OSError) as error:
+        raise StoreUnavailable("the gateway's database does not answer; try again", retry_after=2.0) from error
+
+
+def _open_engine(url: URL, *, is_embedded: bool) -> AsyncEngine:
+    if not is_embedded:
+        return create_async_engine(
+            url, pool_size=10, max_overflow=10, pool_timeout=_POOL_SECONDS, pool_pre_ping=True, hide_parameters=True
+        )
+    if url.database:
+        Path(url.database).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    engine = create_async_engine(url, hide_parameters=True)
+    event.listen(engine.sync_engine, "connect", _prepare_connection)
+    event.listen(engine.sync_engine, "begin", _begin)
+    return engine
+
+
+def _prepare_connection(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None  # transactions begin where we say, see `_begin`
+    cursor = connection.cursor()
+    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", f"busy_timeout={_BUSY_MS}"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin(connection: Connection) -> None:
+    connection.exec_driver_sql(connection.get_execution_options().get(_BEGIN, "BEGIN"))

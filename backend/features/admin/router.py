@@ -1,0 +1,57 @@
+"""The backends, for those who may look at them."""
+
+from collections import Counter
+
+from fastapi import APIRouter, Request
+
+from backend.features.auth.policies import permitted
+from backend.features.auth.principal import OPERATOR, Permission
+from backend.features.catalog.service import CatalogService
+from backend.web.side_api import Reply, SideRoute
+
+router = APIRouter(
+    prefix="/api/v1/admin/backends",
+    tags=["administration"],
+    route_class=SideRoute,
+    dependencies=[permitted(Permission.READ_BACKENDS)],
+)
+
+
+class BackendRead(Reply):
+    """One configured backend and how it is."""
+
+    name: str
+    kind: str
+    state: str
+    """`closed` when requests go through, `open` while it is left alone, `half-open` when one may try."""
+    last_error: str
+    models: int
+    in_flight: int
+
+
+class BackendList(Reply):
+    """All configured backends."""
+
+    items: list[BackendRead]
+    total: int
+
+
+@router.get("")
+async def list_backends(request: Request) -> BackendList:
+    """List the configured backends, whether they are well, and how many models each offers."""
+    catalog: CatalogService = request.state.container.catalog
+    counts = Counter(
+        candidate.backend.name for model in await catalog.models(OPERATOR) for candidate in model.candidates
+    )
+    items = [
+        BackendRead(
+            name=backend.name,
+            kind=backend.kind,
+            state=backend.breaker.state,
+            last_error=backend.last_error,
+            models=counts[backend.name],
+            in_flight=backend.in_flight,
+        )
+        for backend in catalog.backends
+    ]
+    return BackendList(items=items, total=len(items))

@@ -1,0 +1,1 @@
+"""Agents: models of our own, made of a base model, a system prompt and parameters."""

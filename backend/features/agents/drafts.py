@@ -1,0 +1,108 @@
+"""What an agent is asked to be, checked before it is kept; every way to make one goes through here."""
+
+import re
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from backend.core.errors import InvalidRequest, NotPermitted
+from backend.llm.presets import Preset
+from backend.wire.ollama.options import check_options, is_option, write_sampling
+
+MAX_NAME, MAX_PROMPT_BYTES, MAX_DESCRIPTION = 80, 64 * 1024, 500
+MAX_MESSAGES, MAX_MESSAGES_BYTES = 50, 128 * 1024
+OPENER_ROLES = ("system", "user", "assistant")
+
+_NAME = re.compile(rf"[a-z0-9_][a-z0-9_.-]{{0,{MAX_NAME - 1}}}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class AgentDraft:
+    """An agent as its owner wants it."""
+
+    name: str
+    model: str
+    """The base, as a client would name it."""
+    system_prompt: str = ""
+    parameters: Mapping[str, Any] | None = None
+    """Options under Ollama's names."""
+    messages: Sequence[Mapping[str, str]] = ()
+    """Openers, `{"role", "content"}` each."""
+    description: str = ""
+    is_public: bool = False
+    role_ids: frozenset[uuid.UUID] = frozenset()
+    avatar_url: str | None = None
+    learn_from_interaction: bool = False
+
+    def checked(self) -> "AgentDraft":
+        """Return the draft in the form that is kept; raise `InvalidRequest` for what cannot be."""
+        return replace(
+            self,
+            name=check_name(self.name),
+            system_prompt=check_prompt(self.system_prompt),
+            parameters=check_parameters(self.parameters or {}),
+            messages=check_messages(self.messages),
+        )
+
+    def upon(self, preset: Preset) -> "AgentDraft":
+        """Return the draft made from another agent's base, with what that agent puts before it.
+
+        Prompt and openers of the draft replace the other's, parameters are merged, as Ollama does it. An agent whose
+        prompt the caller may not read is refused: the copy would show it.
+        """
+        if preset.system_prompt and not preset.shows_prompt:
+            raise NotPermitted(
+                f"'{preset.name.short}' is somebody else's agent and keeps its prompt to itself; "
+                f"make yours from its base '{preset.base.short}'"
+            )
+        openers = [{"role": turn.role, "content": turn.text} for turn in preset.messages]
+        return replace(
+            self,
+            model=preset.base.short,
+            description=self.description or preset.description,
+            system_prompt=self.system_prompt or preset.system_prompt,
+            parameters={**write_sampling(preset.sampling), **(self.parameters or {})},
+            messages=self.messages or openers,
+        )
+
+
+def check_name(text: str) -> str:
+    """Return an agent's name in lower case."""
+    name = text.lower()
+    if not _NAME.fullmatch(name):
+        raise InvalidRequest(
+            f"an agent's name has at most {MAX_NAME} letters, digits, dots, dashes and underscores, "
+            "and begins with a letter, a digit or an underscore"
+        )
+    return name
+
+
+def check_prompt(text: str) -> str:
+    """Return a system prompt that is not too long."""
+    if _bytes(text) > MAX_PROMPT_BYTES:
+        raise InvalidRequest(f"a system prompt may have {MAX_PROMPT_BYTES} bytes at most; shorten it")
+    return text
+
+
+def check_parameters(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options with their types; an unknown one is refused here, for nobody would notice that it does nothing."""
+    unknown = [name for name in given if not is_option(name)]
+    if unknown:
+        raise InvalidRequest(f"unknown parameter '{unknown[0][:80]}'; see Ollama's options for the names")
+    return {name: list(v) if isinstance(v, tuple) else v for name, v in check_options(given).items()}
+
+
+def check_messages(given: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
+    """Return openers; they are texts, and few."""
+    if len(given) > MAX_MESSAGES:
+        raise InvalidRequest(f"an agent may have {MAX_MESSAGES} messages at most; leave some out")
+    if sum(_bytes(turn["content"]) for turn in given) > MAX_MESSAGES_BYTES:
+        raise InvalidRequest(f"an agent's messages may have {MAX_MESSAGES_BYTES} bytes at most; shorten them")
+    if any(turn["role"] not in OPENER_ROLES for turn in given):
+        raise InvalidRequest('message role must be one of "system", "user", or "assistant"')
+    return [{"role": turn["role"], "content": turn["content"]} for turn in given]
+
+
+def _bytes(text: str) -> int:
+    return len(text.encode("utf-8", "surrogatepass"))

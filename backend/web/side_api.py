@@ -1,0 +1,99 @@
+"""What the routes under `/api/v1` share: the shape of errors, closed bodies, and lists in pieces."""
+
+from collections.abc import Callable, Coroutine
+from typing import Annotated, Any, ClassVar, Generic, TypeVar
+
+import msgspec
+from fastapi import Depends, Query
+from fastapi.routing import APIRoute
+from pydantic import BaseModel, ConfigDict
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Message, Receive
+
+from backend.core.db.pages import MAX_LIMIT, MAX_SKIP, Page, PageQuery
+from backend.core.errors import GatewayError
+from backend.web.body import BodyLimits, read_request_body
+
+Item = TypeVar("Item")
+
+_WITHOUT_BODY = frozenset({"GET", "HEAD", "DELETE"})
+
+
+class SideRoute(APIRoute):
+    """A route whose errors are `{"detail": "<sentence>"}`, as FastAPI's own are.
+
+    Policies come before anything else: nobody's body is read before it is known that they may send one. So a policy
+    stands in `dependencies` of the route or its router, takes the request and nothing else, and may run twice.
+    """
+
+    limits: ClassVar = BodyLimits(body_bytes=2**20, body_seconds=30, write_stall_seconds=30)
+    """What a request body may cost; a subclass may say more."""
+
+    @staticmethod
+    def write_error(error: GatewayError) -> bytes:
+        """Return the body of an error."""
+        return msgspec.json.encode({"detail": error.message})
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Return FastAPI's handler behind the route's policies."""
+        handle = super().get_route_handler()
+        policies = [depends.dependency for depends in self.dependencies if depends.dependency is not None]
+
+        async def checked(request: Request) -> Response:
+            for policy in policies:
+                await policy(request)
+            if request.method in _WITHOUT_BODY:
+                return await handle(request)
+            body = await read_request_body(request, self.limits)
+            return await handle(Request(request.scope, _replay(body, request.receive)))
+
+        return checked
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """Return what gives a body that was read once more, and then what the server has to say."""
+    pending: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def next_message() -> Message:
+        return pending.pop() if pending else await receive()
+
+    return next_message
+
+
+class Body(BaseModel):
+    """A request body: what it does not name is refused, what it is refused for is not repeated."""
+
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True, str_strip_whitespace=True)
+
+
+class Reply(BaseModel):
+    """A reply body, read from a row's attributes; it holds what is named here and nothing else."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+
+class PageReply(BaseModel, Generic[Item]):
+    """One piece of a list."""
+
+    items: list[Item]
+    total: int
+    skip: int
+    limit: int
+
+
+async def _page_query(
+    skip: Annotated[int, Query(ge=0, le=MAX_SKIP, description="How many to pass over.")] = 0,
+    limit: Annotated[int, Query(ge=1, le=MAX_LIMIT, description="How many to return.")] = 50,
+) -> PageQuery:
+    return PageQuery(skip, limit)
+
+
+Paging = Annotated[PageQuery, Depends(_page_query)]
+"""A list route's parameters `skip` and `limit`."""
+
+
+def page_reply(reply: type[Reply], page: Page[Any]) -> dict[str, object]:
+    """Return a page in the form of `PageReply[reply]`."""
+    items = [reply.model_validate(item) for item in page.items]
+    return {"items": items, "total": page.total, "skip": page.skip, "limit": page.limit}
