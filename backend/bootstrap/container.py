@@ -83,12 +83,9 @@ async def open_container(settings: Settings) -> AsyncIterator[Container]:
         index = await stack.enter_async_context(open_index(database))
         catalog = CatalogService(backends, settings.catalog.ttl_seconds, presets=index)
         stack.push_async_callback(catalog.aclose)
-        limits, timeouts = settings.limits, settings.timeouts
-        bodies = BodyLimits(limits.body_bytes, timeouts.body_seconds, timeouts.write_stall_seconds)
-        generation = GenerationService(
-            Admission(AdmissionLimits(limits.concurrent_requests, limits.queued_requests, limits.queue_seconds))
-        )
+        bodies = _body_limits(settings)
         recent = RecentModels()
+        generation = GenerationService(Admission(_admission_limits(settings)))
         intake = Intake(catalog, generation, recent)
         ollama = settings.ollama
         agents = AgentService(database, index, catalog, audit)
@@ -132,3 +129,13 @@ def _build_authenticator(
     )
     stores = (SettingsKeys(keys or {}), accounts.sessions.access_tokens)
     return Authenticator(stores, identities, is_open=keys is None)
+
+
+def _body_limits(settings: Settings) -> BodyLimits:
+    timeouts = settings.timeouts
+    return BodyLimits(settings.limits.body_bytes, timeouts.body_seconds, timeouts.write_stall_seconds)
+
+
+def _admission_limits(settings: Settings) -> AdmissionLimits:
+    limits = settings.limits
+    return AdmissionLimits(limits.concurrent_requests, limits.queued_requests, limits.queue_seconds)

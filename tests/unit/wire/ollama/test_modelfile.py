@@ -43,34 +43,19 @@ def unquoted(text: str) -> str | None:
 
 def read(modelfile: str) -> Commands:
     """Read a Modelfile as Ollama's parser does: a value ends at the first line end at which its quotes are closed."""
+    lines = iter(modelfile.split("\n"))
     commands: Commands = []
-    name, value = "", ""
-    for character in modelfile + "\n":
-        if name == "#":
-            name = "" if character == "\n" else name
-        elif not name and not value:
-            name = character if not character.isspace() else ""
-        elif not name.endswith(" "):
-            name += " " if character == " " else character
-        elif character in "\r\n":
-            done = unquoted(value.strip())
-            if done is None:
-                value += character
-                continue
-            commands.append((name.strip(), done))
-            name, value = "", ""
-        elif character.isprintable() or character in "\t ":
-            value += character
-    return [_split(name, value) for name, value in commands]
-
-
-def _split(name: str, value: str) -> tuple[str, str]:
-    """Move a role or a parameter's name from the value to the command."""
-    if name not in {"PARAMETER", "MESSAGE"}:
-        return name, value
-    first, _, rest = value.partition(" ")
-    whole = unquoted(rest)
-    return f"{name} {first}", rest if whole is None else whole
+    for line in lines:
+        if not line.strip() or line.startswith("#"):
+            continue
+        name, value = line.split(" ", 1)
+        if name in {"PARAMETER", "MESSAGE"}:
+            what, value = value.split(" ", 1)
+            name = f"{name} {what}"
+        while (done := unquoted(value.strip())) is None:
+            value += "\n" + next(lines)
+        commands.append((name, done))
+    return commands
 
 
 def test_a_modelfile_names_base_prompt_parameters_and_openers() -> None:
