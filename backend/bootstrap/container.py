@@ -108,10 +108,7 @@ async def open_container(settings: Settings) -> AsyncIterator[Container]:
             ),
             agents=agents,
             responses_api=ResponsesApi(Responses(intake), bodies),
-            audio_api=AudioApi(
-                Transcriptions(intake, max_bytes=limits.audio_bytes),
-                replace(bodies, body_bytes=limits.audio_bytes + FORM_BYTES),
-            ),
+            audio_api=_audio_api(intake, bodies, settings.limits.audio_bytes),
             anthropic_api=AnthropicApi(Messages(intake), bodies),
             openai_api=OpenAIApi(OpenAIInference(intake), OpenAIModels(catalog), bodies),
         )
@@ -129,6 +126,10 @@ def _build_authenticator(
     )
     stores = (SettingsKeys(keys or {}), accounts.sessions.access_tokens)
     return Authenticator(stores, identities, is_open=keys is None)
+
+
+def _audio_api(intake: Intake, bodies: BodyLimits, max_bytes: int) -> AudioApi:
+    return AudioApi(Transcriptions(intake, max_bytes=max_bytes), replace(bodies, body_bytes=max_bytes + FORM_BYTES))
 
 
 def _body_limits(settings: Settings) -> BodyLimits:
