@@ -11,7 +11,7 @@ from backend.bootstrap.backends import check_backends, open_backends
 from backend.bootstrap.safety import accepted_keys, check_workers, registered_public_keys
 from backend.bootstrap.signing_key import signing_key
 from backend.bootstrap.store import open_database, prepare_folder
-from backend.core.config import Settings
+from backend.core.config import OllamaSettings, Settings
 from backend.core.db.database import Database
 from backend.features.accounts.deps import Accounts
 from backend.features.agents.service import AgentService
@@ -87,9 +87,7 @@ async def open_container(settings: Settings) -> AsyncIterator[Container]:
         recent = RecentModels()
         generation = GenerationService(Admission(_admission_limits(settings)))
         intake = Intake(catalog, generation, recent)
-        ollama = settings.ollama
         agents = AgentService(database, index, catalog, audit)
-        management = Management(catalog, ManagementRules(ollama.manage, ollama.push, ollama.pull_hosts))
         yield Container(
             settings=settings,
             database=database,
@@ -98,14 +96,7 @@ async def open_container(settings: Settings) -> AsyncIterator[Container]:
             authenticator=_build_authenticator(settings, keys, accounts),
             catalog=catalog,
             generation=generation,
-            ollama_api=OllamaApi(
-                Inference(intake),
-                Models(catalog, recent, forward_pull=ollama.pull, pull_hosts=ollama.pull_hosts),
-                management,
-                AgentVerbs(catalog, agents, management),
-                bodies,
-                ollama.blob_bytes,
-            ),
+            ollama_api=_ollama_api(settings.ollama, intake, catalog, recent, agents, bodies),
             agents=agents,
             responses_api=ResponsesApi(Responses(intake), bodies),
             audio_api=_audio_api(intake, bodies, settings.limits.audio_bytes),
@@ -126,6 +117,25 @@ def _build_authenticator(
     )
     stores = (SettingsKeys(keys or {}), accounts.sessions.access_tokens)
     return Authenticator(stores, identities, is_open=keys is None)
+
+
+def _ollama_api(
+    settings: OllamaSettings,
+    intake: Intake,
+    catalog: CatalogService,
+    recent: RecentModels,
+    agents: AgentService,
+    bodies: BodyLimits,
+) -> OllamaApi:
+    management = Management(catalog, ManagementRules(settings.manage, settings.push, settings.pull_hosts))
+    return OllamaApi(
+        Inference(intake),
+        Models(catalog, recent, forward_pull=settings.pull, pull_hosts=settings.pull_hosts),
+        management,
+        AgentVerbs(catalog, agents, management),
+        bodies,
+        settings.blob_bytes,
+    )
 
 
 def _audio_api(intake: Intake, bodies: BodyLimits, max_bytes: int) -> AudioApi:

@@ -30,9 +30,9 @@ def is_loopback(host: str) -> bool:
 def accepted_keys(settings: Settings) -> dict[str, frozenset[Permission]] | None:
     """Return the keys callers may show and what each allows, or None when anybody may call.
 
-    It is empty where callers are known by their public keys alone, see `registered_public_keys`.
+    It is empty where callers are known by their accounts or public keys alone (see `registered_public_keys`).
 
-    Raises `ConfigurationError` for anonymous access on a public bind, and for missing, weak or unreadable keys.
+    Raises `ConfigurationError` for anonymous access on a public bind, and for weak or unreadable keys.
     """
     is_private = is_loopback(settings.server.host) or settings.server.trusted_network
     keys = dict.fromkeys(_checked("GATEWAY_API_KEYS", settings.api_keys), CALLER)
@@ -45,11 +45,6 @@ def accepted_keys(settings: Settings) -> dict[str, frozenset[Permission]] | None
                 "and GATEWAY_AUTH=keys, or bind 127.0.0.1"
             )
         return None
-    if not knows_somebody:
-        raise ConfigurationError(
-            f"callers from outside need a key when {settings.server.host} is bound: set GATEWAY_API_KEYS "
-            "(for example to the output of 'openssl rand -hex 32'), or bind 127.0.0.1"
-        )
     return keys
 
 

@@ -171,5 +171,5 @@ async def test_the_container_opens_and_closes_everything() -> None:
 
 async def test_a_container_that_would_be_unsafe_does_not_open() -> None:
     with pytest.raises(ConfigurationError):
-        async with open_container(settings(server={"host": "0.0.0.0"})):  # noqa: S104
+        async with open_container(settings(auth="open", server={"host": "0.0.0.0"})):  # noqa: S104
             raise AssertionError

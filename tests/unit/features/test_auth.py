@@ -15,7 +15,7 @@ OTHER = "another-key-of-some-length"
 
 @pytest.fixture
 def keys() -> Authenticator:
-    return Authenticator(SettingsKeys({KEY: CALLER, OTHER: EVERYTHING}))
+    return Authenticator([SettingsKeys({KEY: CALLER, OTHER: EVERYTHING})])
 
 
 def scope_of(headers: dict[str, str], query: bytes = b"") -> dict[str, Any]:
@@ -72,13 +72,18 @@ async def test_each_way_to_go_wrong_is_told_apart(keys: Authenticator) -> None:
 
 @pytest.mark.parametrize("headers", [{}, {"authorization": "Bearer whatever", "x-api-key": "another"}])
 async def test_an_open_gateway_asks_nobody(headers: dict[str, str]) -> None:
-    gateway = Authenticator(None)
+    gateway = Authenticator([SettingsKeys({KEY: CALLER})], is_open=True)
     assert await gateway.authenticate(scope_of(headers)) is ANONYMOUS
     assert not gateway.requires_key
 
 
+async def test_an_open_gateway_still_knows_who_shows_a_key() -> None:
+    gateway = Authenticator([SettingsKeys({KEY: CALLER})], is_open=True)
+    assert (await gateway.authenticate(scope_of({"x-api-key": KEY}))).key_id is not None
+
+
 async def test_no_keys_at_all_is_not_the_same_as_open() -> None:
-    gateway = Authenticator(SettingsKeys({}))
+    gateway = Authenticator([SettingsKeys({})])
     assert gateway.requires_key
     with pytest.raises(NotAuthenticated):
         await gateway.authenticate(scope_of({"x-api-key": ""}))
@@ -92,4 +97,4 @@ async def test_a_key_allows_what_it_was_given_for(keys: Authenticator) -> None:
 
 def test_the_keys_themselves_are_not_kept(keys: Authenticator) -> None:
     assert KEY not in repr(vars(keys))
-    assert KEY not in repr(vars(keys._keys))
+    assert KEY not in repr([vars(store) for store in keys._stores])
