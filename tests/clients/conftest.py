@@ -1,16 +1,40 @@
 """Gateways as clients meet them: real processes in front of scripted upstreams."""
 
 import contextlib
+import socket
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import ollama
 import pytest
+import pytest_socket
 
 from tests.clients import scripts
 from tests.clients.served import CLIENT_SECONDS, Served
 from tests.fakes.scripted_upstream import ScriptedUpstream
 from tests.fixtures.gateway import run_gateway
+
+LOOPBACK = ["127.0.0.1", "::1", "localhost"]
+
+
+@pytest.fixture(autouse=True)
+def _loopback_only(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let clients reach this machine alone, and fail when one tried another, even if it took the refusal quietly."""
+    tried: list[object] = []
+    look_up = socket.getaddrinfo
+
+    def look_up_here(host: Any, *arguments: Any, **named: Any) -> Any:
+        if host not in LOOPBACK:
+            tried.append(host)
+            raise socket.gaierror(socket.EAI_NONAME, "client tests reach this machine alone")
+        return look_up(host, *arguments, **named)
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up_here)
+    pytest_socket.socket_allow_hosts(LOOPBACK, allow_unix_socket=True)
+    yield
+    pytest_socket.enable_socket()
+    assert tried == []
 
 
 @contextlib.contextmanager
