@@ -16,6 +16,7 @@ from backend.features.health.router import router as health
 from backend.features.ollama_api.router import public as ollama_public
 from backend.features.ollama_api.router import router as ollama
 from backend.web.access import AccessLog
+from backend.web.openapi import DocumentedApplication
 from backend.web.origins import OriginGuard
 
 ROUTERS = (ollama, ollama_public, health)
@@ -38,7 +39,7 @@ def build_application(settings: Settings) -> FastAPI:
             settle_memory()
             yield {"container": container}
 
-    app = FastAPI(
+    app = DocumentedApplication(
         title="Passerelle",
         version=__version__,
         lifespan=lifespan,
