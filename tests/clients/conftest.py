@@ -1,6 +1,7 @@
 """Gateways as clients meet them: real processes in front of scripted upstreams."""
 
 import contextlib
+import shutil
 import socket
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 import pytest_socket
 
 from tests.clients import scripts
+from tests.clients.libraries import OFFLINE, Call, JavaScript, LiteLLM, LlamaIndex
 from tests.clients.served import CLIENT_SECONDS, Served
 from tests.fakes.scripted_upstream import ScriptedUpstream
 from tests.fixtures.gateway import run_gateway
@@ -108,3 +110,28 @@ def client(mistral: Served) -> Iterator[ollama.Client]:
 async def async_client(mistral: Served) -> AsyncIterator[ollama.AsyncClient]:
     async with ollama.AsyncClient(mistral.url, timeout=CLIENT_SECONDS, trust_env=False) as one:
         yield one
+
+
+@pytest.fixture(scope="session")
+def index() -> LlamaIndex:
+    return LlamaIndex()
+
+
+@pytest.fixture(scope="session")
+def litellm() -> Iterator[LiteLLM]:
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in OFFLINE.items():
+            patch.setenv(name, value)
+        yield LiteLLM()
+
+
+@pytest.fixture(scope="session")
+def javascript(tmp_path_factory: pytest.TempPathFactory) -> JavaScript:
+    if shutil.which("npm") is None or shutil.which("node") is None:
+        pytest.skip("node and npm are not installed, so the JavaScript SDK is not tested here")
+    return JavaScript(tmp_path_factory.mktemp("javascript"))
+
+
+@pytest.fixture
+def call(javascript: JavaScript) -> Call:
+    return javascript.call

@@ -1,11 +1,10 @@
 """LiteLLM in both of its ways to an Ollama server: `ollama_chat/` asks chat, `ollama/` asks generate."""
 
-import importlib
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from tests.clients.libraries import LiteLLM
 from tests.clients.mistral_schema import image_urls, pairs_calls_with_results, sent, stays_in_mistrals_schema
 from tests.clients.questions import EMBED, HELLO, PNG_URI, SMALL, WEATHER
 from tests.clients.scripts import (
@@ -22,47 +21,11 @@ from tests.clients.scripts import (
     thinking_answer,
     tool_call,
 )
-from tests.clients.served import CLIENT_SECONDS, Served
+from tests.clients.served import Served
 from tests.fakes.scripted_upstream import sse_reply
 
 pytestmark = pytest.mark.filterwarnings("ignore:Items? '.* on TypedDict class '.*using the `ReadOnly` qualifier")
 WAYS = ["ollama_chat", "ollama"]
-OFFLINE = {
-    "LITELLM_LOCAL_MODEL_COST_MAP": "True",
-    "LITELLM_LOCAL_ANTHROPIC_BETA_HEADERS": "True",
-    "LITELLM_LOCAL_BLOG_POSTS": "True",
-    "DO_NOT_TRACK": "1",
-}
-"""Without these LiteLLM asks GitHub for prices as soon as it is imported."""
-
-
-class LiteLLM:
-    """The library, imported when its first test begins because that takes seconds."""
-
-    def __init__(self) -> None:
-        self.module: Any = importlib.import_module("litellm")
-        self.module.suppress_debug_info = True
-        self.module.telemetry = False
-        self.error: type[Exception] = importlib.import_module("openai").APIError
-
-    def ask(self, served: Served, model: str, messages: list[Any] | None = None, **more: Any) -> Any:
-        return self.module.completion(
-            model,
-            messages=messages or HELLO,
-            api_base=served.url,
-            timeout=CLIENT_SECONDS,
-            max_retries=0,
-            _skip_mcp_handler=True,  # it would import a package that is not needed here
-            **more,
-        )
-
-
-@pytest.fixture(scope="session")
-def litellm() -> Iterator[LiteLLM]:
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in OFFLINE.items():
-            patch.setenv(name, value)
-        yield LiteLLM()
 
 
 def joined(parts: list[Any], field: str = "content") -> str:

@@ -1,15 +1,14 @@
 """LlamaIndex, which asks `show` before its first chat and sends tool turns without any id."""
 
 import base64
-import importlib
-from typing import Any
 
 import ollama
 import pytest
 from pydantic import BaseModel
 
+from tests.clients.libraries import LlamaIndex
 from tests.clients.mistral_schema import image_urls, pairs_calls_with_results, sent, stays_in_mistrals_schema
-from tests.clients.questions import PLAIN, PNG, PNG_URI, SMALL
+from tests.clients.questions import PLAIN, PNG, PNG_URI
 from tests.clients.scripts import (
     CHAT,
     OLLAMA_CHAT,
@@ -22,7 +21,7 @@ from tests.clients.scripts import (
     thinking_answer,
     tool_call,
 )
-from tests.clients.served import CLIENT_SECONDS, Served
+from tests.clients.served import Served
 from tests.fakes.scripted_upstream import sse_reply
 
 
@@ -30,35 +29,6 @@ class City(BaseModel):
     """What a structured answer holds."""
 
     name: str
-
-
-class LlamaIndex:
-    """The library, imported when its first test begins because that takes seconds."""
-
-    def __init__(self) -> None:
-        self.llms: Any = importlib.import_module("llama_index.llms.ollama")
-        self.types: Any = importlib.import_module("llama_index.core.llms")
-        self.tools: Any = importlib.import_module("llama_index.core.tools")
-        self.prompts: Any = importlib.import_module("llama_index.core.prompts")
-
-    def model(self, served: Served, name: str = SMALL, **more: Any) -> Any:
-        client = ollama.Client(served.url, timeout=CLIENT_SECONDS, trust_env=False)
-        return self.llms.Ollama(model=name, base_url=served.url, client=client, **more)
-
-    def user(self, text: str) -> Any:
-        return self.types.ChatMessage(role="user", content=text)
-
-    def weather(self) -> Any:
-        def get_weather(city: str) -> str:
-            """Weather of a city."""
-            return f"22 degrees in {city}"
-
-        return self.tools.FunctionTool.from_defaults(get_weather)
-
-
-@pytest.fixture(scope="session")
-def index() -> LlamaIndex:
-    return LlamaIndex()
 
 
 def test_chat_reads_the_context_length_first(mistral: Served, index: LlamaIndex) -> None:

@@ -2,15 +2,12 @@
 
 import base64
 import json
-import shutil
-import subprocess
 import time
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.clients.libraries import JS, Call
 from tests.clients.mistral_schema import image_urls, pairs_calls_with_results, sent, stays_in_mistrals_schema
 from tests.clients.questions import CODE, EMBED, HELLO, PLAIN, PNG, PNG_URI, SMALL, WEATHER
 from tests.clients.scripts import (
@@ -28,45 +25,10 @@ from tests.clients.scripts import (
     thinking_answer,
     tool_call,
 )
-from tests.clients.served import CLIENT_SECONDS, Served
+from tests.clients.served import Served
 from tests.fakes.scripted_upstream import sse_reply
 
-JS = Path(__file__).parent / "js"
-INSTALL_SECONDS = 50
 WAIT_SECONDS = 10.0
-Call = Callable[..., dict[str, Any]]
-
-
-@pytest.fixture(scope="session")
-def js_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Install the SDK from the lock file, once, away from the sources."""
-    npm = shutil.which("npm")
-    if npm is None or shutil.which("node") is None:
-        pytest.skip("node and npm are not installed, so the JavaScript SDK is not tested here")
-    folder = tmp_path_factory.mktemp("js") / "js"
-    shutil.copytree(JS, folder, ignore=shutil.ignore_patterns("node_modules"))
-    command = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=INSTALL_SECONDS, check=False)
-    assert done.returncode == 0, done.stderr
-    return folder
-
-
-@pytest.fixture
-def call(js_folder: Path) -> Call:
-    """Return a function that makes one call and returns `result`, or `parts`, and `error` when it threw."""
-
-    def make(served: Served, method: str, request: dict[str, Any] | None = None, **more: Any) -> dict[str, Any]:
-        given = {"host": served.url, "method": method, "request": request, **more}
-        command = [shutil.which("node") or "node", "call.mjs", json.dumps(given)]
-        done = subprocess.run(
-            command, cwd=js_folder, capture_output=True, text=True, timeout=CLIENT_SECONDS, check=False
-        )
-        assert (done.returncode, done.stderr) == (0, "")
-        got = json.loads(done.stdout)
-        assert isinstance(got, dict)
-        return got
-
-    return make
 
 
 def joined(got: dict[str, Any], key: str = "content") -> str:

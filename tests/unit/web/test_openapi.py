@@ -39,13 +39,3 @@ def test_every_operation_has_an_id_of_its_own() -> None:
 def test_the_document_is_made_without_a_warning_and_once() -> None:
     application = build_application(load_settings(None))
     assert application.openapi() is application.openapi()
-
-
-def test_every_route_that_reads_a_body_describes_it() -> None:
-    document = build_application(load_settings(None)).openapi()
-    silent = [
-        path
-        for path, operations in document["paths"].items()
-        if "post" in operations and "requestBody" not in operations["post"]
-    ]
-    assert silent == []
