@@ -12,14 +12,16 @@ from backend.bootstrap.errors import install_error_handlers
 from backend.bootstrap.safety import accepted_keys
 from backend.core.config import Settings
 from backend.core.memory import settle_memory
+from backend.features.auth.router import router as auth
 from backend.features.health.router import router as health
 from backend.features.ollama_api.router import public as ollama_public
 from backend.features.ollama_api.router import router as ollama
 from backend.web.access import AccessLog
 from backend.web.openapi import DocumentedApplication
 from backend.web.origins import OriginGuard
+from backend.web.path_key import PathKey
 
-ROUTERS = (ollama, ollama_public, health)
+ROUTERS = (ollama, ollama_public, health, auth)
 """Every router, each with its full prefix."""
 
 
@@ -55,8 +57,11 @@ def build_application(settings: Settings) -> FastAPI:
     return app
 
 
-def guard_application(application: FastAPI, settings: Settings) -> AccessLog:
-    """Return the application behind what stands before every request: its log, and the check of web pages."""
+def guard_application(application: FastAPI, settings: Settings) -> PathKey:
+    """Return the application behind what stands before every request.
+
+    From outside: the key in the path is taken out, the request is logged, web pages are checked.
+    """
     is_open = accepted_keys(settings) is None
     guard = OriginGuard(application, settings.cors_origins, check_host=is_open, hosts=settings.server.allowed_hosts)
-    return AccessLog(guard)
+    return PathKey(AccessLog(guard))

@@ -1,13 +1,17 @@
 """Builds everything that lives as long as the process, and closes it in reverse order."""
 
 import contextlib
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from backend.bootstrap.backends import check_backends, open_backends
-from backend.bootstrap.safety import accepted_keys
+from backend.bootstrap.safety import accepted_keys, registered_public_keys
 from backend.core.config import Settings
+from backend.features.auth.identities import Identities
+from backend.features.auth.router import CONNECT
 from backend.features.auth.service import Authenticator
+from backend.features.auth.stores import SettingsIdentities, SettingsKeys
 from backend.features.catalog.recent import RecentModels
 from backend.features.catalog.service import CatalogService
 from backend.features.generation.admission import Admission, AdmissionLimits
@@ -33,7 +37,7 @@ class Container:
 @contextlib.asynccontextmanager
 async def open_container(settings: Settings) -> AsyncIterator[Container]:
     """Yield the container; the application, the command line and tests all get theirs here."""
-    keys = accepted_keys(settings)
+    authenticator = _build_authenticator(settings)
     check_backends(settings)
     async with contextlib.AsyncExitStack() as stack:
 
@@ -50,7 +54,7 @@ async def open_container(settings: Settings) -> AsyncIterator[Container]:
         recent = RecentModels()
         yield Container(
             settings=settings,
-            authenticator=Authenticator(keys),
+            authenticator=authenticator,
             catalog=catalog,
             generation=generation,
             ollama_api=OllamaApi(
@@ -59,3 +63,17 @@ async def open_container(settings: Settings) -> AsyncIterator[Container]:
                 BodyLimits(limits.body_bytes, settings.timeouts.body_seconds, settings.timeouts.write_stall_seconds),
             ),
         )
+
+
+def _build_authenticator(settings: Settings) -> Authenticator:
+    keys = accepted_keys(settings)
+    if keys is None:
+        return Authenticator(None)
+    public_url = settings.server.public_url
+    identities = Identities(
+        SettingsIdentities(registered_public_keys(settings)),
+        tolerance_seconds=settings.timeouts.signature_seconds,
+        connect_page=None if public_url is None else public_url + CONNECT,
+        now=time.time,
+    )
+    return Authenticator(SettingsKeys(keys), identities)

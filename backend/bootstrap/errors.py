@@ -9,7 +9,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Match
 
-from backend.core.errors import GatewayError
+from backend.core.errors import GatewayError, NotAuthenticated
+from backend.features.auth.credentials import shows_key_in_query
 from backend.web.access import REQUEST_ID
 from backend.web.lean_route import ErrorWriter
 from backend.web.replies import json_response, text_response
@@ -24,9 +25,7 @@ def install_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(GatewayError)
     async def on_gateway_error(request: Request, error: GatewayError) -> Response:
-        wait = error.retry_after if error.retry_after is not None else _DEFAULT_RETRY_AFTER.get(error.status)
-        headers = None if wait is None else {"retry-after": str(math.ceil(wait))}
-        return json_response(_writer(request)(error), error.status, headers)
+        return json_response(_writer(request)(error), error.status, _headers(error))
 
     @app.exception_handler(HTTPException)
     async def on_http_error(request: Request, error: HTTPException) -> Response:
@@ -42,20 +41,34 @@ def install_error_handlers(app: FastAPI) -> None:
         return json_response(_writer(request)(GatewayError(told)), GatewayError.status)
 
 
+def _headers(error: GatewayError) -> dict[str, str]:
+    if isinstance(error, NotAuthenticated):
+        # Basic is accepted but never offered: browsers would ask their user for a password.
+        return {"www-authenticate": "Bearer"}
+    wait = error.retry_after if error.retry_after is not None else _DEFAULT_RETRY_AFTER.get(error.status)
+    return {} if wait is None else {"retry-after": str(math.ceil(wait))}
+
+
 def _writer(request: Request) -> ErrorWriter:
     """Return what writes errors for the route that was asked."""
     return getattr(request.scope.get("route"), "write_error", None) or write_error
 
 
 def _redirect_slash(app: FastAPI, request: Request) -> Response | None:
-    """Send a path with a slash too many to the one without, as Ollama's router does; never to another host."""
+    """Send a path with a slash too many to the one without, as Ollama's router does.
+
+    The reference is relative: it leads to no other host, and holds below a key's prefix without repeating the key.
+    """
     path = request.scope["path"]
-    if not path.endswith("/") or path.startswith("//"):
+    raw = (request.scope.get("raw_path") or path.encode()).decode("latin-1")
+    if not raw.endswith("/") or raw.endswith("//"):
         return None
-    scope = {**request.scope, "path": path.rstrip("/")}
+    scope = {**request.scope, "path": path.removesuffix("/")}
     if all(route.matches(scope)[0] is Match.NONE for route in app.router.routes):
         return None
+    location = "../" + quote(raw.split("/")[-2], safe="%:")
+    query = request.scope["query_string"]
+    if query and not shows_key_in_query(query):
+        location += f"?{query.decode('latin-1')}"
     status = 301 if request.method == "GET" else 307
-    query = request.scope["query_string"].decode("latin-1")
-    location = quote(path.rstrip("/"), safe="/:") + (f"?{query}" if query else "")
-    return Response(status_code=status, headers={"location": location})
+    return Response(status_code=status, headers={"location": location, "cache-control": "no-store"})

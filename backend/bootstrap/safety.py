@@ -4,10 +4,13 @@ import ipaddress
 
 from backend.core.config import Settings
 from backend.core.errors import ConfigurationError
+from backend.features.auth.identities import is_public_key
+from backend.features.auth.principal import CALLER, Permission
 from backend.features.auth.service import MIN_KEY_LENGTH
 
 _WEAK = ("changeme", "change-me", "secret", "password", "your-key", "sk-1234")
 _MIN_DIFFERENT = 8
+_LINE_WORDS = 2
 
 
 def is_loopback(host: str) -> bool:
@@ -20,27 +23,44 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def accepted_keys(settings: Settings) -> list[str] | None:
-    """Return the keys callers must show one of, or None when anybody may call.
+def accepted_keys(settings: Settings) -> dict[str, frozenset[Permission]] | None:
+    """Return the keys callers may show and what each allows, or None when anybody may call.
 
-    Raises `ConfigurationError` for anonymous access on a public bind, and for missing or weak keys.
+    It is empty where callers are known by their public keys alone, see `registered_public_keys`.
+
+    Raises `ConfigurationError` for anonymous access on a public bind, and for missing, weak or unreadable keys.
     """
     is_private = is_loopback(settings.server.host) or settings.server.trusted_network
-    keys = [key.get_secret_value() for key in settings.api_keys]
+    keys = dict.fromkeys((key.get_secret_value() for key in settings.api_keys), CALLER)
     for key in keys:
         _check_strength(key)
-    if settings.auth == "open" or (settings.auth == "auto" and not keys and is_private):
+    knows_somebody = bool(keys) or bool(registered_public_keys(settings))
+    if settings.auth == "open" or (settings.auth == "auto" and not knows_somebody and is_private):
         if not is_private:
             raise ConfigurationError(
                 f"GATEWAY_AUTH=open on {settings.server.host} would let anybody use your models: set GATEWAY_API_KEYS "
                 "and GATEWAY_AUTH=keys, or bind 127.0.0.1"
             )
         return None
-    if not keys:
+    if not knows_somebody:
         raise ConfigurationError(
             f"callers from outside need a key when {settings.server.host} is bound: set GATEWAY_API_KEYS "
             "(for example to the output of 'openssl rand -hex 32'), or bind 127.0.0.1"
         )
+    return keys
+
+
+def registered_public_keys(settings: Settings) -> list[str]:
+    """Return the public keys of callers, without their names; raise `ConfigurationError` for what is none."""
+    keys = []
+    for number, line in enumerate(settings.public_keys, start=1):
+        words = line.split()
+        if len(words) < _LINE_WORDS or words[0] != "ssh-ed25519" or not is_public_key(words[1]):
+            raise ConfigurationError(
+                f"GATEWAY_PUBLIC_KEYS: entry {number} is not a line such as 'ssh-ed25519 AAAA... name'; "
+                "copy it from the caller's ~/.ollama/id_ed25519.pub"
+            )
+        keys.append(words[1])
     return keys
 
 

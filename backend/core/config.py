@@ -41,13 +41,25 @@ from backend.core.errors import ConfigurationError
 CONFIG_FILE_VARIABLE = "GATEWAY_CONFIG"
 _PREFIX = "GATEWAY_"
 _DEFAULT_CONFIG_FILE = "gateway.yaml"
-_URL = re.compile(r"https?://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?(?:/[A-Za-z0-9._~/%-]*)?", re.ASCII)
+_HOST = r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?"
+_URL = re.compile(rf"https?://{_HOST}(?:/[A-Za-z0-9._~/%-]*)?", re.ASCII)
+_ORIGIN = re.compile(rf"[a-z][a-z0-9+.-]*://{_HOST}/?|(?!https?:)[a-z][a-z0-9+.-]*://\*", re.ASCII | re.IGNORECASE)
 
 
 def _split(value: Any) -> Any:
     if isinstance(value, str):
         return tuple(item.strip() for item in value.split(",") if item.strip())
     return value
+
+
+def _split_lines(value: Any) -> Any:
+    return _split(value.replace("\n", ",")) if isinstance(value, str) else value
+
+
+def _check_origin(origin: str) -> str:
+    if origin != "*" and not _ORIGIN.fullmatch(origin):
+        raise ValueError("must be *, an origin such as https://chat.example:8443, or all of a scheme such as app://*")
+    return origin
 
 
 def _upper(value: Any) -> Any:
@@ -84,6 +96,8 @@ Secret = Annotated[SecretStr, AfterValidator(_check_secret)]
 """A key, without the line end that files of secrets often have."""
 
 Secrets = Annotated[tuple[Secret, ...], NoDecode, BeforeValidator(_split)]
+Origins = Annotated[tuple[Annotated[str, AfterValidator(_check_origin)], ...], NoDecode, BeforeValidator(_split)]
+Lines = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_lines)]
 Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 BackendKind = Literal["mistral", "ollama", "vllm", "llamacpp", "lmstudio", "openai", "generic"]
 
@@ -109,6 +123,9 @@ class ServerSettings(Group):
         (),
         description="Host names clients may use for this gateway while it asks for no key, besides local ones.",
     )
+    public_url: BaseUrl | None = Field(
+        None, description="Address that callers reach this gateway at, as https://host; for links in replies."
+    )
     shutdown_seconds: float = Field(30, ge=0, description="Time running answers get to finish when stopping.")
 
 
@@ -122,6 +139,9 @@ class TimeoutSettings(Group):
     list_seconds: float = Field(5, gt=0, description="To list a backend's models.")
     write_stall_seconds: float = Field(30, gt=0, description="That a client may stop reading before it is cut off.")
     body_seconds: float = Field(120, gt=0, description="That a client may take to send a request body.")
+    signature_seconds: float = Field(
+        300, gt=0, description="That the time of a signed request may be away from ours, either way."
+    )
 
 
 class LimitSettings(Group):
@@ -231,10 +251,11 @@ class Settings(BaseSettings):
         description="Address of another OpenAI-compatible server (api.openai.com when only the key is set).",
     )
     openai_api_key: Secret | None = Field(None, validation_alias="OPENAI_API_KEY", description="Key of that server.")
-    cors_origins: Words = Field(
+    cors_origins: Origins = Field(
         (),
         validation_alias="CORS_ORIGINS",
-        description="Web pages that may call, besides local ones, as https://host, comma separated; * for all.",
+        description="Web pages that may call, besides local ones, as https://host or chrome-extension://*, "
+        "comma separated; * for all.",
     )
     log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(_upper)] = Field(
         "INFO", validation_alias="LOG_LEVEL", description="How much is logged."
@@ -247,6 +268,11 @@ class Settings(BaseSettings):
         "auto", description="Who may call: auto is open on a loopback bind and asks for keys on any other."
     )
     api_keys: Secrets = Field((), description="Keys that clients may use, comma separated; 20 characters or more each.")
+    public_keys: Lines = Field(
+        (),
+        description="Callers who sign their requests (`OLLAMA_AUTH=1`): their lines of `~/.ollama/id_ed25519.pub`, as "
+        "`ssh-ed25519 AAAA... name`, comma separated.",
+    )
     server: ServerSettings = ServerSettings()
     timeouts: TimeoutSettings = TimeoutSettings()
     limits: LimitSettings = LimitSettings()

@@ -1,7 +1,9 @@
 """The root of every error the gateway answers with.
 
 GatewayError 500
- |- InvalidRequest 400       NotAuthenticated 401   NotPermitted 403
+ |- InvalidRequest 400       NotPermitted 403
+ |- NotAuthenticated 401
+ |   '- NotRegistered 401    the caller's public key is unknown; carries signin_url
  |- NotFound 404             PayloadTooLarge 413    ClientGone 499 (never seen, only logged)
  |- Overloaded 503           the gateway's own queue is full; carries retry_after
  '- ProviderError 502        an upstream failed: see backend.llm.errors
@@ -35,6 +37,14 @@ class NotAuthenticated(GatewayError):
     """The caller showed no valid credential."""
 
     status = 401
+
+
+class NotRegistered(NotAuthenticated):
+    """The caller signed with a key that nobody registered; `signin_url` tells where to, or is None."""
+
+    def __init__(self, message: str, *, signin_url: str | None = None) -> None:
+        super().__init__(message)
+        self.signin_url = signin_url
 
 
 class NotPermitted(GatewayError):

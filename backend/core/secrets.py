@@ -3,7 +3,16 @@
 import re
 
 _SECRET = re.compile(
-    r"(?i)(\b(?:sk|gw|pk)-[A-Za-z0-9_-]{6,}|\bbearer\s+\S+|\bapi[_-]?key\s*[=:]\s*\S+|\beyJ[A-Za-z0-9_-]{10,}\.\S+)"
+    r"(?i)("
+    r"\b(?:sk|gw|pk)-[A-Za-z0-9_-]{6,}"
+    r"|\bbearer\s+\S+"
+    r"|\bbasic\s+(?=[A-Za-z+/]*[0-9=])[A-Za-z0-9+/]{8,}={0,2}"
+    r"|\b(?:api[_-]?key|access[_-]?token)\s*[=:]\s*\S+"
+    r"|\beyJ[A-Za-z0-9_-]{10,}\.\S+"
+    r"|\b[A-Za-z0-9+/]{68}:[A-Za-z0-9+/]{86}=="  # a signed request of the `ollama` command
+    r"|(?<=/k/)[^/\s?#\"']{8,}"  # a key in a path
+    r"|(?<=://)[^/\s@]+@"  # user name and password in an address
+    r")"
 )
 
 

@@ -23,7 +23,7 @@ REQUEST_ID = "passerelle.request_id"
 
 _QUIET = frozenset({"/healthz", "/readyz"})
 _VALID_ID = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
-_SECURITY_HEADERS = [(b"x-content-type-options", b"nosniff")]
+_SECURITY_HEADERS = [(b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer")]
 
 
 class AccessLog:

@@ -23,9 +23,12 @@ _LOCAL_ORIGINS = re.compile(
 )
 _LOCAL_SUFFIXES = (".localhost", ".local", ".internal")
 _SINGLE_LABEL = re.compile(r"[A-Za-z0-9_-]{1,63}", re.ASCII)
+_HOST = re.compile(r"(\[[0-9A-Za-z:.%]+\]|[A-Za-z0-9._-]*)(:[0-9]{1,5})?", re.ASCII)
+_PLAIN = [(b"content-type", b"text/plain; charset=utf-8")]
 _METHODS = b"GET,POST,PUT,PATCH,DELETE,HEAD,OPTIONS"
 _HEADERS = (
-    b"Authorization,Content-Type,User-Agent,Accept,X-Requested-With,X-Api-Key,Anthropic-Version,Openai-Beta,"
+    b"Authorization,Content-Type,User-Agent,Accept,X-Requested-With,X-Api-Key,Anthropic-Version,"
+    b"Anthropic-Beta,Anthropic-Dangerous-Direct-Browser-Access,Openai-Beta,"
     b"X-Stainless-Lang,X-Stainless-Package-Version,X-Stainless-Os,X-Stainless-Arch,X-Stainless-Retry-Count,"
     b"X-Stainless-Runtime,X-Stainless-Runtime-Version,X-Stainless-Async,X-Stainless-Helper-Method,"
     b"X-Stainless-Poll-Helper,X-Stainless-Custom-Poll-Interval,X-Stainless-Timeout"
@@ -38,7 +41,8 @@ class OriginGuard:
 
     Args:
         app: what is guarded.
-        origins: further origins to allow; `*` allows all (no credentials are ever allowed with it).
+        origins: further origins to allow; `scheme://*` allows all of a browser's extensions or an application's pages,
+            `*` allows all (no credentials are ever allowed with it).
         check_host: whether the `Host` must be a local name, because anybody may call.
         hosts: further host names to allow.
     """
@@ -46,6 +50,7 @@ class OriginGuard:
     def __init__(self, app: ASGIApp, origins: Iterable[str], *, check_host: bool, hosts: Iterable[str]) -> None:
         self.app = app
         self._origins = frozenset(origin.rstrip("/").lower() for origin in origins)
+        self._schemes = tuple(origin.removesuffix("*") for origin in self._origins if origin.endswith("://*"))
         self._check_host = check_host
         self._hosts = {host.lower() for host in hosts} | {socket.gethostname().lower()}
 
@@ -55,7 +60,9 @@ class OriginGuard:
             await self.app(scope, receive, send)
             return
         host, origin = _find(scope)
-        if self._check_host and not self._is_local(host):
+        if host is None:
+            await _answer(send, 400, _PLAIN, b"400 Bad Request: malformed Host header")
+        elif self._check_host and not self._is_local(host):
             _log.warning(
                 "host_refused", host=host[:_SHOWN], hint="add it to GATEWAY_SERVER__ALLOWED_HOSTS if it is yours"
             )
@@ -79,8 +86,9 @@ class OriginGuard:
         await self.app(scope, receive, send_with_grant)
 
     def _allows(self, origin: str) -> bool:
-        known = "*" in self._origins or origin.lower() in self._origins
-        return known or _LOCAL_ORIGINS.fullmatch(origin.lower()) is not None
+        origin = origin.lower()
+        known = "*" in self._origins or origin in self._origins or origin.startswith(self._schemes)
+        return known or _LOCAL_ORIGINS.fullmatch(origin) is not None
 
     def _grant(self, origin: str) -> list[tuple[bytes, bytes]]:
         if "*" in self._origins:
@@ -105,14 +113,22 @@ _PREFLIGHT = [
 ]
 
 
-def _find(scope: Scope) -> tuple[str, str | None]:
-    host, origin = "", None
+def _find(scope: Scope) -> tuple[str | None, str | None]:
+    """Return host and origin; None for a host that is none, or that is given twice, and for no origin.
+
+    Frameworks disagree on what a malformed host means, so nothing behind this one gets to see it. Two origins make one
+    that is never allowed: it matters little which of them a page had a hand in.
+    """
+    hosts: list[str] = []
+    origins: list[str] = []
     for name, value in scope["headers"]:
         if name == b"host":
-            host = value.decode("latin-1")
+            hosts.append(value.decode("latin-1"))
         elif name == b"origin":
-            origin = value.decode("latin-1")
-    return host, origin
+            origins.append(value.decode("latin-1"))
+    host = "".join(hosts)
+    is_valid = len(hosts) < 2 and _HOST.fullmatch(host) is not None  # noqa: PLR2004 (one or none)
+    return host if is_valid else None, ", ".join(origins) if origins else None
 
 
 def _without_port(host: str) -> str:
@@ -121,6 +137,7 @@ def _without_port(host: str) -> str:
     return host.partition(":")[0]
 
 
-async def _answer(send: Send, status: int, headers: list[tuple[bytes, bytes]]) -> None:
-    await send({"type": "http.response.start", "status": status, "headers": [*headers, (b"content-length", b"0")]})
-    await send({"type": "http.response.body", "body": b""})
+async def _answer(send: Send, status: int, headers: list[tuple[bytes, bytes]], body: bytes = b"") -> None:
+    length = (b"content-length", b"%d" % len(body))
+    await send({"type": "http.response.start", "status": status, "headers": [*headers, length]})
+    await send({"type": "http.response.body", "body": body})

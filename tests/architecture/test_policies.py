@@ -12,7 +12,15 @@ from backend.core.config import load_settings
 from backend.features.auth.deps import CALLERS, EVERYBODY
 
 POLICIES = {CALLERS.dependency: "callers", EVERYBODY.dependency: "everybody"}
-OPEN_TO_EVERYBODY = {"GET /", "HEAD /", "GET /api/version", "HEAD /api/version", "GET /healthz", "GET /readyz"}
+OPEN_TO_EVERYBODY = {
+    "GET /",
+    "HEAD /",
+    "GET /api/version",
+    "HEAD /api/version",
+    "GET /healthz",
+    "GET /readyz",
+    "GET /connect",
+}
 """Reviewed: none of these costs money or tells anything about models, keys or callers."""
 
 

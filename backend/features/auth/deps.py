@@ -1,4 +1,4 @@
-"""The two policies a route can declare: open to everybody, or to callers with a valid key.
+"""The two policies a route can declare: open to everybody, or to callers with a valid credential.
 
 Every route names one of them; a test walks the routes and fails on one that does not.
 """
@@ -9,7 +9,7 @@ from backend.features.auth.principal import Principal
 
 
 async def _require_caller(request: Request) -> None:
-    request.state.principal = await request.state.container.authenticator.authenticate(request.headers)
+    request.state.principal = await request.state.container.authenticator.authenticate(request.scope)
 
 
 def principal_of(request: Request) -> Principal:
@@ -23,7 +23,7 @@ async def _anyone(request: Request) -> None:  # noqa: ARG001 (a policy takes the
 
 
 CALLERS = Depends(_require_caller)
-"""Policy: a valid key, or anybody where the gateway is open."""
+"""Policy: a valid credential, or anybody where the gateway is open."""
 
 EVERYBODY = Depends(_anyone)
 """Policy: no credential is looked at."""

@@ -1,6 +1,6 @@
 """Who is calling, and what they may do; every carrier of a credential ends in one of these."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 
 from backend.llm.names import ModelName
@@ -14,6 +14,9 @@ class Permission(StrEnum):
     """Create, copy, delete, push and upload models on the machines behind the gateway."""
 
 
+CALLER = frozenset({Permission.USE_MODELS})
+"""What an ordinary key permits."""
+
 EVERYTHING = frozenset(Permission)
 
 
@@ -22,8 +25,8 @@ class Principal:
     """Who is calling; holds an id of the key, never the key."""
 
     key_id: str | None
-    """First characters of the key's hash, or None for an anonymous caller."""
-    permissions: frozenset[Permission] = field(default=frozenset({Permission.USE_MODELS}))
+    """First characters of the hash of the key, or of the public key; None for an anonymous caller."""
+    permissions: frozenset[Permission] = CALLER
     models: frozenset[str] | None = None
     """Keys of the model names (`ModelName.key`) this caller may use; None means all."""
 

@@ -1,46 +1,55 @@
-"""Checks the credential of a request against the configured keys."""
+"""Tells who is calling; every carrier of a credential ends here and in one `Principal`."""
 
-import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from typing import Any
 
 from backend.core.errors import NotAuthenticated
+from backend.features.auth.credentials import SignedRequest, read_credential, shows_key_in_query
+from backend.features.auth.identities import Identities
 from backend.features.auth.principal import ANONYMOUS, Principal
+from backend.features.auth.stores import KeyStore
 
 MIN_KEY_LENGTH = 20
-_MAX_CREDENTIAL = 4_096
+"""Characters of the shortest key that is accepted; longer than every placeholder of `credentials`."""
+
+_HOW = "send it as 'Authorization: Bearer <key>', or in the address as /k/<key>"
+_MISSING = f"a valid API key is needed; {_HOW}"
+_WRONG = "this API key is not valid here; check it, or ask whoever runs the gateway for one"
+_IN_QUERY = f"a key in the query string is not read; {_HOW}"
 
 
 class Authenticator:
-    """Knows the keys by their hashes; a lookup by hash leaks nothing through its timing.
+    """Checks the credential of each request.
 
     Args:
-        keys: the accepted keys; None means that everybody may call.
+        keys: the accepted API keys; None means that everybody may call and no credential is looked at.
+        identities: checks signed requests.
     """
 
-    def __init__(self, keys: Iterable[str] | None) -> None:
-        self._principals = None if keys is None else {_digest(key): Principal(_digest(key)[:12]) for key in keys}
+    def __init__(self, keys: KeyStore | None, identities: Identities | None = None) -> None:
+        self._keys = keys
+        self._identities = identities
 
     @property
     def requires_key(self) -> bool:
-        """Whether callers must show a key."""
-        return self._principals is not None
+        """Whether callers must show a credential."""
+        return self._keys is not None
 
-    async def authenticate(self, headers: Mapping[str, str]) -> Principal:
-        """Return who is calling; raise `NotAuthenticated` without a valid key when keys are required."""
-        if self._principals is None:
+    async def authenticate(self, scope: Mapping[str, Any]) -> Principal:
+        """Return who sends the request of an ASGI scope.
+
+        Raises `NotAuthenticated` without a valid credential, `InvalidRequest` for two that differ.
+        """
+        if self._keys is None:
             return ANONYMOUS
-        for credential in _credentials(headers):
-            if (principal := self._principals.get(_digest(credential))) is not None:
-                return principal
-        raise NotAuthenticated("a valid API key is needed; send it as 'Authorization: Bearer <key>'")
-
-
-def _credentials(headers: Mapping[str, str]) -> list[str]:
-    scheme, _, token = headers.get("authorization", "").partition(" ")
-    found = [token.strip()] if scheme.lower() == "bearer" else []
-    found.append(headers.get("x-api-key", "").strip())
-    return [credential for credential in found if 0 < len(credential) <= _MAX_CREDENTIAL]
-
-
-def _digest(key: str) -> str:
-    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
+        credential = read_credential(scope)
+        if credential is None:
+            raise NotAuthenticated(_IN_QUERY if shows_key_in_query(scope["query_string"]) else _MISSING)
+        if not isinstance(credential, SignedRequest):
+            principal = await self._keys.find(credential)
+            if principal is None:
+                raise NotAuthenticated(_WRONG)
+            return principal
+        if self._identities is None:
+            raise NotAuthenticated(_MISSING)
+        return await self._identities.identify(credential)

@@ -111,6 +111,9 @@ def test_levels_count_and_chatty_libraries_are_kept_quiet(log: Log) -> None:
         "gw-abcdefgh12",
         "pk-live_abcdefgh",
         "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.abc",
+        "Basic dXNlcjpwYXNzd29yZDE=",
+        "access_token=abc123",
+        f"{'A' * 68}:{'B' * 86}==",
     ],
 )
 def test_what_looks_like_a_credential_is_masked(text: str) -> None:
@@ -120,7 +123,33 @@ def test_what_looks_like_a_credential_is_masked(text: str) -> None:
     assert masked.startswith("before ")
 
 
-@pytest.mark.parametrize("text", ["task-manager", "a risk-free disk-based desk-lamp", "the bearer", "ask-me", "sk-"])
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        ("/k/0f9c2b7a5d3e8146/api/tags", "/k/[masked]/api/tags"),
+        ('GET "/k/0f9c2b7a5d3e8146"', 'GET "/k/[masked]"'),
+        ("https://gw.example/k/0f9c2b7a5d3e8146?x", "https://gw.example/k/[masked]?x"),
+        ("http://user:word@host/x", "http://[masked]host/x"),
+    ],
+)
+def test_what_stands_around_a_credential_in_an_address_can_still_be_read(text: str, masked: str) -> None:
+    assert mask(text) == masked
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "basic information",
+        "/k/x",
+        "https://host/a@b",
+        "a risk/kind",
+        "task-manager",
+        "a risk-free disk-based desk-lamp",
+        "the bearer",
+        "ask-me",
+        "sk-",
+    ],
+)
 def test_ordinary_words_are_left_alone(text: str) -> None:
     assert mask(text) == text
 

@@ -243,3 +243,26 @@ def test_a_key_that_cannot_be_one_is_refused_without_repeating_it(monkeypatch: p
     text = refused()
     assert text.startswith("MISTRAL_API_KEY")
     assert "Zx81Qp" not in text
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "*",
+        "https://chat.example",
+        "http://localhost:3000/",
+        "https://[::1]:8443",
+        "chrome-extension://*",
+        "app://obsidian.md",
+    ],
+)
+def test_an_origin_is_what_a_browser_sends_or_all_of_a_scheme(origin: str) -> None:
+    assert load_settings(None, cors_origins=f"{origin},https://b.example").cors_origins == (origin, "https://b.example")
+
+
+@pytest.mark.parametrize(
+    "origin", ["null", "chat.example", "https://*", "http://*.example", "https://a/b", "a b", "https://"]
+)
+def test_an_origin_that_would_never_match_or_match_too_much_is_refused_at_start(origin: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"CORS_ORIGINS.*must be \*, an origin such as"):
+        load_settings(None, cors_origins=origin)

@@ -14,6 +14,10 @@ async def application(_scope: Scope, _receive: Receive, send: Send) -> None:
 
 
 async def ask(guard: OriginGuard, method: str = "POST", **headers: str) -> tuple[int, dict[str, str]]:
+    return await ask_raw(guard, method, *{"host": "127.0.0.1:8000", **headers}.items())
+
+
+async def ask_raw(guard: OriginGuard, method: str, *headers: tuple[str, str]) -> tuple[int, dict[str, str]]:
     sent: list[Message] = []
 
     async def receive() -> Message:
@@ -22,7 +26,7 @@ async def ask(guard: OriginGuard, method: str = "POST", **headers: str) -> tuple
     async def send(message: Message) -> None:
         sent.append(message)
 
-    raw = [(name.encode(), value.encode()) for name, value in {"host": "127.0.0.1:8000", **headers}.items()]
+    raw = [(name.encode(), value.encode("latin-1")) for name, value in headers]
     await guard({"type": "http", "method": method, "headers": raw}, receive, send)
     return sent[0]["status"], {name.decode(): value.decode() for name, value in sent[0]["headers"]}
 
@@ -43,12 +47,14 @@ async def test_local_names_are_served(host: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "host", ["evil.test", "evil.test:8000", "8.8.8.8", "127.0.0.1.evil.test", "x/?", "a b", "[2001:4860::1]"]
+    "host",
+    ["evil.test", "evil.test:8000", "8.8.8.8", "127.0.0.1.evil.test", "[2001:4860::1]", "localhost.evil.test:80"],
 )
 async def test_a_name_a_stranger_can_own_is_refused_while_no_key_is_asked(host: str) -> None:
     assert await ask(guard_of(), host=host) == (403, {"content-length": "0"})
     assert (await ask(guard_of(check_host=False), host=host))[0] == SERVED
-    assert (await ask(guard_of(hosts=(host.partition(":")[0],)), host="fine"))[0] == SERVED
+    if not host.startswith("["):
+        assert (await ask(guard_of(hosts=(host.partition(":")[0],)), host=host))[0] == SERVED
 
 
 async def test_a_configured_host_is_served() -> None:
@@ -87,3 +93,76 @@ async def test_a_preflight_is_answered_without_reaching_the_application() -> Non
 async def test_all_pages_may_be_allowed_but_never_with_credentials() -> None:
     status, headers = await ask(guard_of("*"), origin="https://any.test")
     assert (status, headers) == (SERVED, {"access-control-allow-origin": "*"})
+
+
+MALFORMED = [
+    "x/?",
+    "a b",
+    "a@b",
+    "evil.test/x",
+    "x?y",
+    "x#y",
+    "a:b",
+    "a:1:2",
+    "a:999999",
+    "[::1",
+    "é",
+    "a,b",
+    "http://a",
+]
+
+
+@pytest.mark.parametrize("host", MALFORMED)
+@pytest.mark.parametrize("check_host", [True, False], ids=["open", "keys"])
+async def test_a_host_that_is_none_reaches_nobody(host: str, check_host: bool) -> None:
+    status, headers = await ask(guard_of(check_host=check_host), host=host)
+    assert (status, headers["content-type"]) == (400, "text/plain; charset=utf-8")
+
+
+@pytest.mark.parametrize("check_host", [True, False], ids=["open", "keys"])
+@pytest.mark.parametrize("second", ["localhost", "evil.test", ""])
+async def test_two_hosts_reach_nobody(second: str, check_host: bool) -> None:
+    guard = guard_of(check_host=check_host)
+    for pair in (("localhost", second), (second, "localhost")):
+        assert (await ask_raw(guard, "GET", ("host", pair[0]), ("host", pair[1])))[0] == 400
+
+
+async def test_a_request_without_a_host_is_served_as_by_ollama() -> None:
+    assert (await ask_raw(guard_of(), "GET"))[0] == SERVED
+
+
+@pytest.mark.parametrize(
+    "origins", [("http://localhost", "https://evil.test"), ("https://evil.test", "http://localhost")]
+)
+async def test_two_origins_are_no_origin_that_is_allowed(origins: tuple[str, str]) -> None:
+    headers = [("host", "localhost"), *(("origin", origin) for origin in origins)]
+    assert (await ask_raw(guard_of("https://chat.example"), "POST", *headers))[0] == 403
+
+
+@pytest.mark.parametrize(
+    ("origin", "allowed"),
+    [
+        ("chrome-extension://abcdef", True),
+        ("Chrome-Extension://ABCDEF", True),
+        ("moz-extension://abcdef", False),
+        ("xchrome-extension://abcdef", False),
+        ("https://evil.test/chrome-extension://", False),
+        ("null", False),
+    ],
+)
+async def test_all_of_a_scheme_may_be_allowed(origin: str, allowed: bool) -> None:
+    assert (await ask(guard_of("chrome-extension://*"), origin=origin))[0] == (SERVED if allowed else 403)
+
+
+@pytest.mark.parametrize("name", ["authorization", "x-api-key", "anthropic-version", "content-type", "openai-beta"])
+async def test_a_page_may_send_the_headers_of_every_wire_format(name: str) -> None:
+    _, headers = await ask(guard_of(), "OPTIONS", origin="http://localhost")
+    assert name in headers["access-control-allow-headers"].lower().split(",")
+    assert headers["access-control-max-age"] == "43200"
+    assert headers["access-control-allow-methods"] == "GET,POST,PUT,PATCH,DELETE,HEAD,OPTIONS"
+    assert headers["vary"] == "Origin"
+
+
+@pytest.mark.parametrize("method", ["OPTIONS", "POST"])
+async def test_without_an_origin_nothing_is_added(method: str) -> None:
+    assert await ask(guard_of(), method) == (SERVED, {})
