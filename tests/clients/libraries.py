@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import ollama
+import pytest
 
 from tests.clients.questions import HELLO, SMALL
 from tests.clients.served import CLIENT_SECONDS, Served
@@ -16,6 +17,8 @@ from tests.clients.served import CLIENT_SECONDS, Served
 JS = Path(__file__).parent / "js"
 INSTALL_SECONDS = 50
 Call = Callable[..., dict[str, Any]]
+LITELLM_WARNINGS = pytest.mark.filterwarnings("ignore:Items? '.* on TypedDict class '.*using the `ReadOnly` qualifier")
+"""It makes pydantic warn about its own types, and takes the warning for a failed request."""
 OFFLINE = {
     "LITELLM_LOCAL_MODEL_COST_MAP": "True",
     "LITELLM_LOCAL_ANTHROPIC_BETA_HEADERS": "True",

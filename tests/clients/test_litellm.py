@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.clients.libraries import LiteLLM
+from tests.clients.libraries import LITELLM_WARNINGS, LiteLLM
 from tests.clients.mistral_schema import image_urls, pairs_calls_with_results, sent, stays_in_mistrals_schema
 from tests.clients.questions import EMBED, HELLO, PNG_URI, SMALL, WEATHER
 from tests.clients.scripts import (
@@ -24,7 +24,7 @@ from tests.clients.scripts import (
 from tests.clients.served import Served
 from tests.fakes.scripted_upstream import sse_reply
 
-pytestmark = pytest.mark.filterwarnings("ignore:Items? '.* on TypedDict class '.*using the `ReadOnly` qualifier")
+pytestmark = LITELLM_WARNINGS
 WAYS = ["ollama_chat", "ollama"]
 
 
