@@ -11,7 +11,10 @@ _DEFINITIONS = "#/$defs/"
 
 
 class DocumentedApplication(FastAPI):
-    """A FastAPI application whose operations each have an id of their own, GET and HEAD of one endpoint too."""
+    """A FastAPI application whose document tells what lean routes do not declare.
+
+    Each operation has an id of its own, GET and HEAD of one endpoint too, and the parameters its path names.
+    """
 
     def openapi(self) -> dict[str, Any]:
         """Return the document, made once."""
@@ -22,7 +25,16 @@ class DocumentedApplication(FastAPI):
             for path, operations in document["paths"].items():
                 for method, operation in operations.items():
                     operation["operationId"] = re.sub(r"\W+", "_", f"{method}{path}").strip("_")
+                    _declare_path_parameters(path, operation)
         return super().openapi()
+
+
+def _declare_path_parameters(path: str, operation: dict[str, Any]) -> None:
+    declared = operation.setdefault("parameters", [])
+    known = {parameter["name"] for parameter in declared if parameter["in"] == "path"}
+    for name in re.findall(r"{(\w+)}", path):
+        if name not in known:
+            declared.append({"name": name, "in": "path", "required": True, "schema": {"type": "string"}})
 
 
 def json_body(model: type[BaseModel]) -> dict[str, Any]:
