@@ -13,7 +13,7 @@ import pytest_socket
 
 from tests.clients import scripts
 from tests.clients.libraries import OFFLINE, Call, JavaScript, LiteLLM, LlamaIndex
-from tests.clients.served import CLIENT_SECONDS, Served
+from tests.clients.served import CLIENT_SECONDS, KEY, Served
 from tests.fakes.scripted_upstream import ScriptedUpstream
 from tests.fixtures.gateway import run_gateway
 
@@ -98,6 +98,25 @@ def failing_mistral(tmp_path: Path) -> Iterator[Served]:
     with _mistral(tmp_path) as served:
         served.upstream.reset()
         yield served
+
+
+@pytest.fixture(scope="session")
+def keyed_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with ScriptedUpstream() as upstream:
+        upstream.defaults["GET /v1/models"] = scripts.mistral_models()
+        env = {"MISTRAL_API_KEY": "test-key", "MISTRAL_BASE_URL": upstream.url}
+        keys = {"GATEWAY_AUTH": "keys", "GATEWAY_API_KEYS": KEY}
+        with run_gateway(tmp_path_factory.mktemp("keyed"), env | keys) as gateway:
+            yield Served(gateway, upstream)
+
+
+@pytest.fixture
+def keyed(keyed_process: Served) -> Served:
+    """A gateway that wants a key, and whose Mistral greets and embeds."""
+    keyed_process.upstream.reset()
+    keyed_process.upstream.script(scripts.CHAT, [scripts.answer("Bonjour")])
+    keyed_process.upstream.script(scripts.EMBEDDINGS, [scripts.embeddings([0.6, 0.8])])
+    return keyed_process
 
 
 @pytest.fixture

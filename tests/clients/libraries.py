@@ -90,6 +90,11 @@ class JavaScript:
         assert isinstance(got, dict)
         return got
 
+    def run(self, source: str) -> str:
+        """Run a program of its own and return what it printed."""
+        (self._folder / "program.mjs").write_text(source, encoding="utf-8")
+        return self._run(CLIENT_SECONDS, self._node, "program.mjs")
+
     def _run(self, seconds: float, *command: str) -> str:
         done = subprocess.run(command, cwd=self._folder, capture_output=True, text=True, timeout=seconds, check=False)
         assert done.returncode == 0, done.stderr

@@ -1,43 +1,18 @@
 """Every client shows a key in the ways that docs/clients.md tells, and is refused without one."""
 
 import importlib
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import ollama
 import pytest
 
-from tests.clients import scripts
 from tests.clients.libraries import LITELLM_WARNINGS, Call, LiteLLM, LlamaIndex
 from tests.clients.questions import EMBED, HELLO, SMALL
-from tests.clients.scripts import CHAT, EMBEDDINGS, answer, embeddings
-from tests.clients.served import CLIENT_SECONDS, Served
-from tests.fakes.scripted_upstream import ScriptedUpstream
-from tests.fixtures.gateway import run_gateway
+from tests.clients.served import CLIENT_SECONDS, KEY, Served
 
-KEY = "passerelle-client-key-0123456789"
 BEARER = {"Authorization": f"Bearer {KEY}"}
 REFUSED = 401
-
-
-@pytest.fixture(scope="module")
-def keyed_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    with ScriptedUpstream() as upstream:
-        upstream.defaults["GET /v1/models"] = scripts.mistral_models()
-        env = {"MISTRAL_API_KEY": "test-key", "MISTRAL_BASE_URL": upstream.url}
-        keys = {"GATEWAY_AUTH": "keys", "GATEWAY_API_KEYS": KEY}
-        with run_gateway(tmp_path_factory.mktemp("keyed"), env | keys) as gateway:
-            yield Served(gateway, upstream)
-
-
-@pytest.fixture
-def keyed(keyed_process: Served) -> Served:
-    """A gateway that wants a key, and whose Mistral greets and embeds."""
-    keyed_process.upstream.reset()
-    keyed_process.upstream.script(CHAT, [answer("Bonjour")])
-    keyed_process.upstream.script(EMBEDDINGS, [embeddings([0.6, 0.8])])
-    return keyed_process
 
 
 def in_path(served: Served) -> str:
