@@ -40,11 +40,11 @@ def _loopback_only(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _mistral(folder: Path) -> Iterator[Served]:
+def _mistral(folder: Path, **more: str) -> Iterator[Served]:
     with ScriptedUpstream() as upstream:
         upstream.defaults["GET /v1/models"] = scripts.mistral_models()
         env = {"MISTRAL_API_KEY": "test-key", "MISTRAL_BASE_URL": upstream.url}
-        with run_gateway(folder, env) as gateway:
+        with run_gateway(folder, env | more) as gateway:
             yield Served(gateway, upstream)
 
 
@@ -92,22 +92,30 @@ def ollama_server(ollama_process: Served) -> Served:
     return ollama_process
 
 
+@pytest.fixture(scope="session")
+def failing_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with _mistral(tmp_path_factory.mktemp("failing"), GATEWAY_BREAKER__FAILURES="1000000") as served:
+        yield served
+
+
 @pytest.fixture
-def failing_mistral(tmp_path: Path) -> Iterator[Served]:
-    """Mistral behind a gateway of the test's own, so that failures leave nothing behind for other tests."""
+def failing_mistral(failing_process: Served) -> Served:
+    """Mistral behind a gateway without a circuit breaker, so that failures leave nothing behind for other tests."""
+    failing_process.upstream.reset()
+    return failing_process
+
+
+@pytest.fixture
+def fresh_mistral(tmp_path: Path) -> Iterator[Served]:
+    """Mistral behind a gateway that has just started and knows nothing of it yet."""
     with _mistral(tmp_path) as served:
-        served.upstream.reset()
         yield served
 
 
 @pytest.fixture(scope="session")
 def keyed_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    with ScriptedUpstream() as upstream:
-        upstream.defaults["GET /v1/models"] = scripts.mistral_models()
-        env = {"MISTRAL_API_KEY": "test-key", "MISTRAL_BASE_URL": upstream.url}
-        keys = {"GATEWAY_AUTH": "keys", "GATEWAY_API_KEYS": KEY}
-        with run_gateway(tmp_path_factory.mktemp("keyed"), env | keys) as gateway:
-            yield Served(gateway, upstream)
+    with _mistral(tmp_path_factory.mktemp("keyed"), GATEWAY_AUTH="keys", GATEWAY_API_KEYS=KEY) as served:
+        yield served
 
 
 @pytest.fixture

@@ -423,7 +423,8 @@ def test_obsidian_and_other_pages_on_the_users_machine_may_call(wire: httpx.Clie
     assert preflight.headers["access-control-allow-origin"] == reply.headers["access-control-allow-origin"] == origin
 
 
-@pytest.mark.parametrize("path", ["/api/version", "/api/ps"])
-def test_open_webui_sees_the_gateway_while_its_backend_fails(failing_mistral: Served, path: str) -> None:
-    failing_mistral.upstream.script("GET /v1/models", [json_reply({"message": "down"}, 500)])
-    assert httpx.get(f"{failing_mistral.url}{path}", timeout=CLIENT_SECONDS, trust_env=False).status_code == 200
+def test_open_webui_sees_the_gateway_while_its_backend_fails(fresh_mistral: Served) -> None:
+    fresh_mistral.upstream.script("GET /v1/models", [json_reply({"message": "down"}, 500)])
+    for path in ("/api/version", "/api/ps"):
+        reply = httpx.get(f"{fresh_mistral.url}{path}", timeout=CLIENT_SECONDS, trust_env=False)
+        assert reply.status_code == 200, path
