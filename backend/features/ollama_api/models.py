@@ -10,6 +10,7 @@ from backend.core.errors import InvalidRequest, NotPermitted
 from backend.features.auth.principal import Principal
 from backend.features.catalog.recent import RecentModels
 from backend.features.catalog.service import CatalogModel, CatalogService
+from backend.features.ollama_api.profiles import profile_of
 from backend.features.ollama_api.progress import ProgressAnswer
 from backend.llm.errors import ModelNotFound, ProviderError, PullFailed
 from backend.llm.names import ModelName, parse_name
@@ -18,7 +19,6 @@ from backend.wire.jsontext import encode_json
 from backend.wire.ollama import replies
 from backend.wire.ollama.schemas import PullBody, ShowBody, read_body
 
-_COPILOT = "githubcopilotchat/"
 _NEVER = datetime.min.replace(tzinfo=UTC)
 _RUNNING_SECONDS = 1.0
 """`/api/ps` is polled every few seconds: a machine that hangs must not hold it up."""
@@ -65,7 +65,7 @@ class Models:
             reply = replies.show_reply(model.name, model.info, model.backend.name)
             if body.system:
                 reply["system"] = body.system
-        if user_agent.lower().startswith(_COPILOT):
+        if profile_of(user_agent).basename_as_asked:
             reply["model_info"] = {**reply["model_info"], "general.basename": body.wanted}
         return encode_json(reply)
 
