@@ -28,6 +28,7 @@ from backend.features.ollama_api.router import router as ollama
 from backend.features.openai_api.router import router as openai
 from backend.features.responses_api.router import router as responses
 from backend.web.access import AccessLog
+from backend.web.openapi import DocumentedApplication
 from backend.web.origins import OriginGuard
 from backend.web.path_key import PathKey
 
@@ -69,7 +70,7 @@ def build_application(settings: Settings) -> FastAPI:
             settle_memory()
             yield {"container": container}
 
-    app = FastAPI(
+    app = DocumentedApplication(
         title="Passerelle",
         version=__version__,
         lifespan=lifespan,

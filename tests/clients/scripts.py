@@ -126,7 +126,7 @@ def ollama_show() -> Reply:
     )
 
 
-def tool_call(ident: str, name: str, **arguments: Any) -> dict[str, Any]:
+def tool_call(ident: str, name: str, /, **arguments: Any) -> dict[str, Any]:
     """Build one complete tool call as Mistral and vLLM send it."""
     return {"id": ident, "type": "function", "function": {"name": name, "arguments": json.dumps(arguments)}}
 

@@ -6,6 +6,8 @@ from tests.fakes.scripted_upstream import ScriptedUpstream
 from tests.fixtures.gateway import Gateway
 
 CLIENT_SECONDS = 20.0
+KEY = "passerelle-client-key-0123456789"
+"""What the gateway of the tests with keys wants."""
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 import base64
 import json
-import re
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
@@ -10,6 +9,8 @@ from typing import Any
 import ollama
 import pytest
 
+from tests.clients.mistral_schema import FIM_KEYS, NINE, sent, stays_in_mistrals_schema
+from tests.clients.questions import HELLO, PNG, SMALL, WEATHER
 from tests.clients.scripts import (
     CHAT,
     EMBEDDINGS,
@@ -29,38 +30,6 @@ from tests.clients.scripts import (
 from tests.clients.served import CLIENT_SECONDS, Served
 from tests.fakes.scripted_upstream import Reply, json_reply, ndjson_reply, sse_reply
 
-SMALL = "mistral-small-latest"
-NINE = re.compile(r"[a-zA-Z0-9]{9}")
-PNG = base64.b64decode(
-    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
-)
-HELLO = [{"role": "user", "content": "Say hello in French."}]
-WEATHER = {
-    "type": "function",
-    "function": {
-        "name": "get_weather",
-        "description": "Weather of a city",
-        "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
-    },
-}
-# Every key that Mistral's closed request schema knows and the gateway may send.
-MISTRAL_KEYS = {
-    "model", "messages", "temperature", "top_p", "max_tokens", "stream", "stop", "random_seed",
-    "presence_penalty", "frequency_penalty", "response_format", "tools", "tool_choice",
-    "parallel_tool_calls", "reasoning_effort", "prompt_mode", "top_k", "repetition_penalty", "logprobs",
-    "top_logprobs",
-}  # fmt: skip
-FIM_KEYS = {
-    "model", "prompt", "suffix", "temperature", "top_p", "max_tokens", "min_tokens", "stream", "stop",
-    "random_seed",
-}  # fmt: skip
-MESSAGE_KEYS = {
-    "system": {"role", "content"},
-    "user": {"role", "content"},
-    "assistant": {"role", "content", "tool_calls", "prefix"},
-    "tool": {"role", "content", "tool_call_id", "name"},
-}
-
 
 @pytest.fixture
 def ollama_client(ollama_server: Served) -> Iterator[ollama.Client]:
@@ -78,20 +47,6 @@ def vllm_client(vllm: Served) -> Iterator[ollama.Client]:
 def failing_client(failing_mistral: Served) -> Iterator[ollama.Client]:
     with ollama.Client(failing_mistral.url, timeout=CLIENT_SECONDS, trust_env=False) as one:
         yield one
-
-
-def sent(served: Served, method_path: str = CHAT) -> dict[str, Any]:
-    """Return the body of the only upstream call there was."""
-    (request,) = served.upstream.calls(method_path)
-    body = request.body
-    assert isinstance(body, dict)
-    return body
-
-
-def stays_in_mistrals_schema(body: dict[str, Any]) -> None:
-    assert body.keys() <= MISTRAL_KEYS
-    for message in body["messages"]:
-        assert message.keys() <= MESSAGE_KEYS[message["role"]]
 
 
 def test_list_holds_every_model_with_a_tag_and_a_digest_of_its_own(client: ollama.Client) -> None:

@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Mapping
+from typing import Any
 
 from backend.core.db.database import Database
 from backend.core.errors import NotAuthenticated
@@ -45,9 +46,9 @@ class TeamAuthenticator:
 
     requires_key = True
 
-    async def authenticate(self, headers: Mapping[str, str]) -> Principal:
+    async def authenticate(self, scope: Mapping[str, Any]) -> Principal:
         """Return who is calling."""
-        name = headers.get("authorization", "").removeprefix("Bearer ")
+        name = dict(scope["headers"]).get(b"authorization", b"").decode().removeprefix("Bearer ")
         if name not in CALLERS:
             raise NotAuthenticated("a valid API key is needed")
         return CALLERS[name]

@@ -10,6 +10,7 @@ from backend.core.errors import InvalidRequest, NotPermitted
 from backend.features.auth.principal import Principal
 from backend.features.catalog.recent import RecentModels
 from backend.features.catalog.service import CatalogModel, CatalogService
+from backend.features.ollama_api.profiles import profile_of
 from backend.features.ollama_api.progress import ProgressAnswer
 from backend.llm.errors import ModelNotFound, ProviderError, PullFailed
 from backend.llm.names import ModelName, parse_name
@@ -19,7 +20,6 @@ from backend.wire.ollama import replies
 from backend.wire.ollama.presets import preset_running_entry, preset_show_reply, preset_tags_entry
 from backend.wire.ollama.schemas import PullBody, ShowBody, read_body
 
-_COPILOT = "githubcopilotchat/"
 _NEVER = datetime.min.replace(tzinfo=UTC)
 _RUNNING_SECONDS = 1.0
 """`/api/ps` is polled every few seconds: a machine that hangs must not hold it up."""
@@ -58,7 +58,7 @@ class Models:
             reply = preset_show_reply(model.preset, reply)
         if body.system and not model.serves_itself:
             reply["system"] = body.system
-        if user_agent.lower().startswith(_COPILOT):
+        if profile_of(user_agent).basename_as_asked:
             reply["model_info"] = {**reply["model_info"], "general.basename": body.wanted}
         return encode_json(reply)
 
