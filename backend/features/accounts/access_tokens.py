@@ -9,9 +9,6 @@ import uuid
 from collections.abc import Callable
 from typing import Any, Final
 
-import jwt
-from jwt.types import Options
-
 from backend.features.accounts.known_sessions import KnownSessions
 from backend.features.auth.principal import Principal
 
@@ -23,7 +20,6 @@ _LEEWAY = 10
 _MAX_LENGTH = 2_048
 _HEADER = {"alg": _ALGORITHM, "typ": "JWT"}
 _CLAIMS = ("iss", "aud", "sub", "iat", "nbf", "exp", "jti", "sid", "typ", "ver")
-_OPTIONS: Options = {"require": list(_CLAIMS), "strict_aud": True, "enforce_minimum_key_length": True}
 
 
 class AccessTokens:
@@ -55,6 +51,8 @@ class AccessTokens:
             "typ": _TYPE,
             "ver": token_version,
         }
+        import jwt  # noqa: PLC0415 (cryptography comes with it: 9 MB that a gateway without logins never needs)
+
         return jwt.encode(claims, self._key, algorithm=_ALGORITHM)
 
     async def find(self, secret: str) -> Principal | None:
@@ -74,6 +72,8 @@ class AccessTokens:
     def _claims(self, secret: str) -> dict[str, Any] | None:
         if len(secret) > _MAX_LENGTH or not secret.startswith("eyJ") or secret.count(".") != 2:  # noqa: PLR2004
             return None
+        import jwt  # noqa: PLC0415 (as in `issue`)
+
         try:
             token = jwt.decode_complete(
                 secret,
@@ -82,7 +82,7 @@ class AccessTokens:
                 issuer=_ISSUER,
                 audience=_AUDIENCE,
                 leeway=_LEEWAY,
-                options=_OPTIONS,
+                options={"require": list(_CLAIMS), "strict_aud": True, "enforce_minimum_key_length": True},
             )
         except (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError):
             return None
