@@ -56,5 +56,4 @@ def _rules(settings: AccountSettings) -> dict[Attempt, str]:
         Attempt.REGISTER: "3/hour",
         Attempt.REFRESH: "120/minute",
         Attempt.BOOTSTRAP: "5/minute;20/hour",
-        Attempt.PROVIDER: "20/minute",
     }

@@ -9,7 +9,7 @@ from backend.bootstrap.agents import open_index
 from backend.bootstrap.backends import check_backends, open_backends
 from backend.bootstrap.safety import accepted_keys, check_workers
 from backend.bootstrap.signing_key import signing_key
-from backend.bootstrap.store import open_database, prepare_folder
+from backend.bootstrap.store import open_database, prepared
 from backend.core.config import Settings
 from backend.core.db.database import Database
 from backend.features.accounts.deps import Accounts
@@ -55,8 +55,7 @@ async def open_container(settings: Settings) -> AsyncIterator[Container]:
     keys = accepted_keys(settings)
     check_backends(settings)
     check_workers(settings)
-    prepare_folder(settings.data_dir)
-    key = signing_key(settings)
+    key = signing_key(prepared(settings))
     async with contextlib.AsyncExitStack() as stack:
 
         def close_later(upstream: Upstream) -> None:

@@ -28,7 +28,11 @@ def _kept_key(path: Path) -> bytes:
     """Return the key in a file; made whole before it has its name, so that two starting at once agree on one."""
     if not path.exists():
         fresh = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
-        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except OSError as error:
+            reason = (error.strerror or "error").lower()
+            raise ConfigurationError(f"{path} cannot be made: {reason}; correct who owns its folder") from None
         with os.fdopen(descriptor, "w", encoding="ascii") as file:
             file.write(secrets.token_hex(32))
         with contextlib.suppress(FileExistsError):
@@ -36,5 +40,5 @@ def _kept_key(path: Path) -> bytes:
         fresh.unlink()
     try:
         return check_signing_key(path.read_text(encoding="ascii").strip())
-    except (ConfigurationError, ValueError):
+    except (ConfigurationError, ValueError, OSError):
         raise ConfigurationError(f"{path} does not hold a key: remove it to have a new one made") from None

@@ -32,11 +32,11 @@ async def open_database(settings: Settings, *, migrating: bool = False) -> Async
     Raises:
         ConfigurationError: it cannot be used, or steps are due that somebody else must run.
     """
-    data_dir = prepare_folder(settings.data_dir)
+    prepared(settings)
     configured = None if settings.database_url is None else settings.database_url.get_secret_value()
     try:
-        database = Database(database_url(configured, data_dir))
-    except ArgumentError:
+        database = Database(database_url(configured, settings.data_dir))
+    except (ArgumentError, ValueError):
         raise ConfigurationError(
             "DATABASE_URL is not an address such as postgresql://user:password@host/name"
         ) from None
@@ -47,14 +47,21 @@ async def open_database(settings: Settings, *, migrating: bool = False) -> Async
         await database.aclose()
 
 
-def prepare_folder(folder: Path) -> Path:
-    """Return the data folder, made for the gateway's user alone where there is none."""
+async def check_database(settings: Settings) -> None:
+    """Open the database once and close it again; raise `ConfigurationError` when it cannot be used."""
+    async with open_database(settings):
+        pass
+
+
+def prepared(settings: Settings) -> Settings:
+    """Return the settings once their data folder is there, made for the gateway's user alone."""
+    folder = settings.data_dir
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         reason = (error.strerror or "error").lower()
         raise ConfigurationError(f"GATEWAY_DATA_DIR {folder} cannot be made: {reason}; name another folder") from None
-    return folder
+    return settings
 
 
 async def _bring_up_to_date(database: Database, *, migrating: bool) -> None:

@@ -8,7 +8,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from backend.bootstrap.accounts import open_accounts
 from backend.bootstrap.signing_key import signing_key
-from backend.bootstrap.store import open_database, prepare_folder
+from backend.bootstrap.store import open_database
 from backend.core.config import Settings, load_settings
 from backend.core.errors import GatewayError
 from backend.core.logging import configure_logging
@@ -42,7 +42,6 @@ def create_admin(email: str, password: str | None) -> None:
 
 
 async def _create(settings: Settings, email: str, password: str) -> None:
-    prepare_folder(settings.data_dir)
     async with open_database(settings) as database:
         accounts = await open_accounts(settings, database, AuditLog(database), signing_key(settings))
         try:

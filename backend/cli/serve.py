@@ -1,5 +1,6 @@
 """`passerelle serve`: runs the server, one process or several."""
 
+import asyncio
 import contextlib
 import errno
 import os
@@ -14,6 +15,8 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from backend.bootstrap.application import build_application, guard_application
 from backend.bootstrap.backends import check_backends
 from backend.bootstrap.safety import accepted_keys, check_workers
+from backend.bootstrap.signing_key import signing_key
+from backend.bootstrap.store import check_database, prepared
 from backend.core.config import Settings, load_settings
 from backend.core.errors import ConfigurationError
 from backend.core.logging import configure_logging, get_logger
@@ -31,7 +34,9 @@ def serve(host: str | None, port: int | None, workers: int | None) -> None:
     configure_logging(settings.log_level, settings.log_format)
     accepted_keys(settings)
     check_workers(settings)
-    check_backends(settings)  # all refuse before anything is started
+    check_backends(settings)
+    signing_key(prepared(settings))
+    asyncio.run(check_database(settings))  # all of these refuse before anything is started
     server = settings.server
     with contextlib.ExitStack() as stack:
         listener = _listen(server.host, server.port)

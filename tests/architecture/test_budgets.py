@@ -38,7 +38,10 @@ def test_a_file_fits_on_a_few_screens(file: Path) -> None:
 
 
 def long_functions() -> Iterator[str]:
+    """Yield what is too long; a step of the tables' history is a list, and is not read again once it has run."""
     for file in FILES:
+        if file.parent.name == "versions":
+            continue
         for node in ast.walk(parsed(file)):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 length = (node.end_lineno or node.lineno) - node.lineno + 1

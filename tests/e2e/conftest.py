@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 
 from tests.fakes.scripted_upstream import ScriptedUpstream
+from tests.fixtures.databases import postgres
 from tests.fixtures.gateway import ROOT
+
+__all__ = ["postgres"]
 
 Done = subprocess.CompletedProcess[str]
 Run = Callable[..., Done]

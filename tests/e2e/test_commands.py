@@ -4,6 +4,7 @@ import pytest
 
 from tests.e2e.conftest import NO_OLLAMA, Run
 from tests.fakes.scripted_upstream import ScriptedUpstream, json_reply, sse_reply
+from tests.fixtures.databases import PostgresServer
 from tests.fixtures.gateway import free_port
 
 CARDS = {
@@ -108,6 +109,14 @@ WRONG = {
         "GATEWAY_BACKENDS__LAB__BASE_URL": "http://b",
         "GATEWAY_BACKENDS__LAB__CAPABILITIES": "flying",
     },
+    "several workers on an embedded database": {"GATEWAY_SERVER__WORKERS": "2"},
+    "a weak signing key": {"JWT_SECRET_KEY": "changeme" * 5},
+    "a shared database without a shared key": {"DATABASE_URL": "postgresql://u:changeme@127.0.0.1:1/d"},
+    "a database that is not there": {
+        "DATABASE_URL": "postgresql://u:changeme@127.0.0.1:1/d",
+        "JWT_SECRET_KEY": "0f9c2b7a5d3e8146a0b1c2d3e4f50617",
+    },
+    "a data folder that cannot be": {"GATEWAY_DATA_DIR": "/dev/null/data"},
     "a certificate file that is not there": {"MISTRAL_API_KEY": "k", "GATEWAY_TLS__CA_FILE": "nowhere.pem"},
 }
 
@@ -127,3 +136,23 @@ def test_a_wrong_argument_refuses_to_start_without_a_traceback(run: Run, argumen
     done = run("serve", *arguments, env={"GATEWAY_METRICS__PORT": "0"})
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
+
+
+KEY = "0f9c2b7a5d3e8146a0b1c2d3e4f50617"
+PASSWORD = "a long and rare phrase"  # noqa: S105
+
+
+def test_the_command_line_makes_an_administrator(run: Run) -> None:
+    done = run("admin", "create", "--email", "Ada@Example.org", text=f"{PASSWORD}\n")
+    assert (done.returncode, done.stdout) == (0, "ada@example.org is an administrator; their trigramme is ada\n")
+    again = run("admin", "create", "--email", "ada@example.org", "--password", PASSWORD)
+    assert again.returncode == 1
+    assert again.stderr.strip() == "passerelle: there is an account with this email already"
+
+
+def test_a_database_server_is_brought_up_to_date_by_command(run: Run, postgres: PostgresServer) -> None:
+    env = {"DATABASE_URL": postgres.create_database(), "JWT_SECRET_KEY": KEY}
+    behind = run("admin", "create", "--email", "a@example.org", "--password", PASSWORD, env=env)
+    assert behind.returncode == 2
+    assert behind.stderr.strip().endswith("run 'passerelle migrate' once, then start")
+    assert run("migrate", env=env).stdout == "the database's tables are up to date\n"

@@ -1,5 +1,6 @@
 """The gateway as a process: keys, workers, the end, and secrets that stay where they are."""
 
+import asyncio
 import json
 import signal
 import threading
@@ -10,7 +11,10 @@ from pathlib import Path
 import httpx
 import pytest
 
+from backend.bootstrap.store import open_database
+from backend.core.config import Settings, load_settings
 from tests.fakes.scripted_upstream import Piece, Reply, ScriptedUpstream, json_reply, sse_reply
+from tests.fixtures.databases import PostgresServer
 from tests.fixtures.gateway import Gateway, free_port, run_gateway
 
 KEY = "0f9c2b7a5d3e8146a0b1c2d3e4f50617"
@@ -75,9 +79,18 @@ def metrics_of(port: int) -> str:
     raise AssertionError("no metrics")
 
 
-def test_two_workers_answer_and_their_metrics_are_served_once(tmp_path: Path, upstream: ScriptedUpstream) -> None:
+async def migrated(settings: Settings) -> None:
+    async with open_database(settings, migrating=True):
+        pass
+
+
+def test_two_workers_answer_and_their_metrics_are_served_once(
+    tmp_path: Path, upstream: ScriptedUpstream, postgres: PostgresServer
+) -> None:
     port = free_port()
-    env = {**mistral(upstream), "GATEWAY_METRICS__PORT": str(port)}
+    store = {"DATABASE_URL": postgres.create_database(), "JWT_SECRET_KEY": KEY}
+    env = {**mistral(upstream), **store, "GATEWAY_METRICS__PORT": str(port)}
+    asyncio.run(migrated(load_settings(None, data_dir=tmp_path / "data", **store)))
     with run_gateway(tmp_path, env, "--workers", "2") as gateway:
         for _ in range(12):
             with httpx.Client(base_url=gateway.url) as client:

@@ -23,7 +23,6 @@ class Attempt(StrEnum):
     REGISTER = "register"
     REFRESH = "refresh"
     BOOTSTRAP = "bootstrap"
-    PROVIDER = "provider"
 
 
 class Attempts(Protocol):

@@ -1,10 +1,15 @@
 """Nothing starts that would let strangers spend the operator's money."""
 
+import asyncio
+import stat
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from backend.bootstrap.safety import accepted_keys, is_loopback
+from backend.bootstrap.safety import accepted_keys, check_workers, is_loopback
+from backend.bootstrap.signing_key import signing_key
+from backend.bootstrap.store import open_database
 from backend.core.config import Settings, load_settings
 from backend.core.errors import ConfigurationError
 from backend.features.auth.principal import EVERYTHING, Permission
@@ -99,3 +104,79 @@ def test_a_weak_key_is_refused_everywhere_and_not_repeated(weak: str, auth: str,
         accepted_keys(settings(auth, host, f"{KEY},{weak}"))
     assert weak not in str(caught.value)
     assert KEY not in str(caught.value)
+
+
+POSTGRES = "postgresql://gateway:pw-of-the-store@127.0.0.1:1/gateway"
+
+
+def test_several_workers_need_a_database_server() -> None:
+    check_workers(load_settings(None, server={"workers": 1}))
+    check_workers(load_settings(None, server={"workers": 2}, DATABASE_URL=POSTGRES))
+    for embedded in (None, "sqlite:///some.db"):
+        with pytest.raises(ConfigurationError, match="set DATABASE_URL to a PostgreSQL"):
+            check_workers(load_settings(None, server={"workers": 2}, DATABASE_URL=embedded))
+
+
+@pytest.mark.parametrize("weak", ["short", "x" * 64, "changeme" * 8, KEY[:31], "my-secret-0f9c2b7a5d3e8146a0b1c2d3"])
+def test_a_weak_signing_key_is_refused_and_not_repeated(weak: str) -> None:
+    with pytest.raises(ConfigurationError, match="JWT_SECRET_KEY is too weak") as caught:
+        signing_key(load_settings(None, JWT_SECRET_KEY=weak))
+    assert weak not in str(caught.value)
+
+
+def test_gateways_that_share_a_database_must_share_a_signing_key() -> None:
+    with pytest.raises(ConfigurationError, match="JWT_SECRET_KEY must be set"):
+        signing_key(load_settings(None, DATABASE_URL=POSTGRES))
+    assert signing_key(load_settings(None, DATABASE_URL=POSTGRES, JWT_SECRET_KEY=KEY)) == KEY.encode()
+
+
+def test_alone_the_gateway_makes_its_signing_key_once_and_for_itself(tmp_path: Path) -> None:
+    alone = load_settings(None, data_dir=tmp_path)
+    key = signing_key(alone)
+    assert len(key) == 64
+    assert signing_key(alone) == key
+    file = tmp_path / "jwt.key"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert [path.name for path in tmp_path.iterdir()] == ["jwt.key"]
+    file.write_text("cut")
+    with pytest.raises(ConfigurationError, match="does not hold a key"):
+        signing_key(alone)
+
+
+async def opened(settings: Settings) -> None:
+    async with open_database(settings):
+        pass
+
+
+def test_the_data_folder_is_for_the_gateway_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "new" / "data"
+    asyncio.run(opened(load_settings(None, data_dir=folder)))
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert (folder / "passerelle.db").exists()
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("mysql://u:pw-of-the-store@h/d", "must begin with postgresql:// or sqlite:///"),
+        ("pw-of-the-store", "is not an address"),
+        ("postgresql+asyncpg://u:pw-of-the-store@127.0.0.1:port/d", "is not an address"),
+        ("postgresql://u:pw-of-the-store@/d?host=/nowhere", "cannot be used"),
+    ],
+)
+def test_a_store_that_cannot_be_opened_is_one_line_without_its_password(tmp_path: Path, url: str, told: str) -> None:
+    with pytest.raises(ConfigurationError, match=told) as caught:
+        asyncio.run(opened(load_settings(None, data_dir=tmp_path, DATABASE_URL=url)))
+    assert "pw-of-the-store" not in str(caught.value)
+
+
+def test_a_file_that_is_no_database_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "passerelle.db").write_bytes(b"not a database, but long enough to look at" * 40)
+    with pytest.raises(ConfigurationError, match="cannot be opened as a database"):
+        asyncio.run(opened(load_settings(None, data_dir=tmp_path)))
+
+
+def test_secrets_do_not_show_in_the_settings() -> None:
+    shown = repr(load_settings(None, DATABASE_URL=POSTGRES, JWT_SECRET_KEY=KEY))
+    assert "pw-of-the-store" not in shown
+    assert KEY not in shown
