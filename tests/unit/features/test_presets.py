@@ -152,7 +152,11 @@ async def test_a_machines_model_under_a_preset_is_asked_with_the_prompt_not_let_
     assert [message.text for message in chat.messages] == ["P", "hi"]
     assert [message.text for message in turn.messages] == ["P\n\nS", "hi"]
     assert (raw.prompt, raw.source, raw.model) == ("hi", None, "own:7b")
-    assert list(rig.recent.loaded()) == [name_of("ana/local").key]
+    [running] = json.loads(await rig.models.running(ANA))["models"]
+    assert (running["name"], running["size_vram"]) == ("ana/local:latest", running["size"])
+    hidden = Rig(hidden=[])
+    hidden.recent.touch(name_of("ana/local").key, None)
+    assert json.loads(await hidden.models.running(BOB)) == {"models": []}
 
 
 async def test_loading_and_unloading_a_preset_is_answered_here() -> None:
