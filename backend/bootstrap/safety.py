@@ -31,7 +31,8 @@ def accepted_keys(settings: Settings) -> dict[str, frozenset[Permission]] | None
 
     It is empty where callers are known by their public keys alone, see `registered_public_keys`.
 
-    Raises `ConfigurationError` for anonymous access on a public bind, and for missing, weak or unreadable keys.
+    Raises `ConfigurationError` for anonymous access on a public bind, for missing, weak or unreadable keys, and for
+    admin keys that would protect nothing.
     """
     is_private = is_loopback(settings.server.host) or settings.server.trusted_network
     keys = dict.fromkeys(_checked("GATEWAY_API_KEYS", settings.api_keys), CALLER)
@@ -43,11 +44,17 @@ def accepted_keys(settings: Settings) -> dict[str, frozenset[Permission]] | None
                 f"GATEWAY_AUTH=open on {settings.server.host} would let anybody use your models: set GATEWAY_API_KEYS "
                 "and GATEWAY_AUTH=keys, or bind 127.0.0.1"
             )
+        if settings.admin_keys:
+            raise ConfigurationError(
+                "GATEWAY_AUTH=open looks at no key, so GATEWAY_ADMIN_KEYS would keep nobody from managing models: "
+                "set GATEWAY_AUTH=keys, or remove the admin keys"
+            )
         return None
     if not knows_somebody:
+        way_out = "set GATEWAY_AUTH=auto" if is_private else "bind 127.0.0.1"
         raise ConfigurationError(
-            f"callers from outside need a key when {settings.server.host} is bound: set GATEWAY_API_KEYS "
-            "(for example to the output of 'openssl rand -hex 32'), or bind 127.0.0.1"
+            f"callers need a key when {settings.server.host} is bound and GATEWAY_AUTH={settings.auth}: set "
+            f"GATEWAY_API_KEYS (for example to the output of 'openssl rand -hex 32'), or {way_out}"
         )
     return keys
 

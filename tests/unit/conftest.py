@@ -1,10 +1,13 @@
-"""Unit tests reach no network, keep nothing on disk, and no example fails for being slow once."""
+"""Unit tests reach no network, keep nothing on disk, and none fails for being slow once."""
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Callable, Iterator, Mapping
 
 import pytest
 import pytest_socket
 from hypothesis import settings
+
+from tests.fakes.clock import JumpingLoop
 
 settings.register_profile("unit", database=None, deadline=None, max_examples=60)
 settings.load_profile("unit")
@@ -16,3 +19,8 @@ def _no_network() -> Iterator[None]:
     pytest_socket.disable_socket(allow_unix_socket=True)
     yield
     pytest_socket.enable_socket()
+
+
+def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Let waits take no time and limits be kept exactly, however busy the machine is."""
+    return {"jumping": JumpingLoop}

@@ -85,9 +85,20 @@ def test_a_weak_admin_key_is_named_as_one() -> None:
         accepted_keys(settings("auto", "127.0.0.1", KEY, admins="short"))
 
 
-def test_asking_for_keys_without_having_one_is_refused_on_loopback_too() -> None:
-    with pytest.raises(ConfigurationError):
-        accepted_keys(settings("keys", "127.0.0.1"))
+@pytest.mark.parametrize("keys", ["", KEY])
+def test_admin_keys_that_would_protect_nothing_are_refused(keys: str) -> None:
+    """Where nobody is asked for a key, everybody may do what the holder of an admin key may."""
+    with pytest.raises(ConfigurationError, match="GATEWAY_ADMIN_KEYS would keep nobody from managing models"):
+        accepted_keys(settings("open", "127.0.0.1", keys, admins=ADMIN))
+
+
+@pytest.mark.parametrize(
+    ("auth", "host", "way_out"),
+    [("keys", "127.0.0.1", "GATEWAY_AUTH=auto"), ("keys", "0.0.0.0", "bind"), ("auto", "0.0.0.0", "bind")],  # noqa: S104
+)
+def test_asking_for_keys_without_having_one_is_refused_with_a_way_out(auth: str, host: str, way_out: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"set GATEWAY_API_KEYS .* or (set )?{way_out}"):
+        accepted_keys(settings(auth, host))
 
 
 @pytest.mark.parametrize(
