@@ -32,7 +32,8 @@ def accepted_keys(settings: Settings) -> dict[str, frozenset[Permission]] | None
 
     It is empty where callers are known by their accounts or public keys alone (see `registered_public_keys`).
 
-    Raises `ConfigurationError` for anonymous access on a public bind, and for weak or unreadable keys.
+    Raises `ConfigurationError` for anonymous access on a public bind, for weak or unreadable keys, and for admin keys
+    that would protect nothing.
     """
     is_private = is_loopback(settings.server.host) or settings.server.trusted_network
     keys = dict.fromkeys(_checked("GATEWAY_API_KEYS", settings.api_keys), CALLER)
@@ -43,6 +44,11 @@ def accepted_keys(settings: Settings) -> dict[str, frozenset[Permission]] | None
             raise ConfigurationError(
                 f"GATEWAY_AUTH=open on {settings.server.host} would let anybody use your models: set GATEWAY_API_KEYS "
                 "and GATEWAY_AUTH=keys, or bind 127.0.0.1"
+            )
+        if settings.admin_keys:
+            raise ConfigurationError(
+                "GATEWAY_AUTH=open looks at no key, so GATEWAY_ADMIN_KEYS would keep nobody from managing models: "
+                "set GATEWAY_AUTH=keys, or remove the admin keys"
             )
         return None
     return keys

@@ -131,7 +131,7 @@ class OllamaSettings(Group):
     pull: bool = Field(True, description="Forward `pull` to the Ollama backend.")
     pull_hosts: Words = Field(
         ("registry.ollama.ai", "ollama.com", "hf.co", "huggingface.co"),
-        description="Registries a pulled or pushed name may point to, comma separated.",
+        description="Registries that the name of a pulled, pushed or new model may point to, comma separated.",
     )
     manage: bool = Field(
         False,

@@ -1,9 +1,11 @@
-"""uvicorn's HTTP protocol with three things it lacks.
+"""uvicorn's HTTP protocol with what it lacks.
 
 - A connection can be closed from inside (the `ABORT` and `CLOSE` extensions).
 - The request that runs is told when its connection is lost; uvicorn 0.54 tells the one parsed last, which is another
   one when the client pipelines.
-- Patience has an end: a client must send a whole request head within `HEAD_SECONDS`.
+- Patience has an end: a client must send a whole request head within `HEAD_SECONDS`, in about `HEAD_BYTES`.
+- A body that nobody waits for, because its request is already answered, is taken for `REST_SECONDS` and no longer:
+  long enough for the client to notice the answer.
 """
 
 import asyncio
@@ -15,12 +17,16 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from backend.web.streaming import ABORT, CLOSE
 
 HEAD_SECONDS = 10.0
+HEAD_BYTES = 64 * 1024
+REST_SECONDS = 30.0
 
 
 class GatewayProtocol(HttpToolsProtocol):
     """One connection; see the module."""
 
     _head_timer: asyncio.TimerHandle | None = None
+    _head_size = 0
+    _rest_timer: asyncio.TimerHandle | None = None
     _running: RequestResponseCycle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -28,9 +34,19 @@ class GatewayProtocol(HttpToolsProtocol):
         super().connection_made(transport)
         self._head_timer = self.loop.call_later(HEAD_SECONDS, transport.close)
 
+    def data_received(self, data: bytes) -> None:
+        """Read on; refuse a head without end, whose cost would grow with the square of its size."""
+        head = self._head_timer
+        super().data_received(data)
+        if head is not None and head is self._head_timer:  # all of it belongs to one unfinished head
+            self._head_size += len(data)
+            if self._head_size > HEAD_BYTES and not self.transport.is_closing():
+                self.send_400_response(f"the headers are over {HEAD_BYTES} bytes; send less")
+
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop the clock, tell the running request, forget those that wait behind it."""
+        """Stop the clocks, tell the running request, forget those that wait behind it."""
         self._stop_head_timer()
+        self._stop_rest_timer()
         self.pipeline.clear()
         if self._running is not None and not self._running.response_complete:
             self._running.disconnected = True
@@ -50,6 +66,20 @@ class GatewayProtocol(HttpToolsProtocol):
         self._stop_head_timer()
         super().on_headers_complete()
 
+    def on_response_complete(self) -> None:
+        """Start the clock for a body that is still coming in."""
+        super().on_response_complete()
+        if self.cycle.response_complete and self.cycle.more_body:
+            self._rest_timer = self.loop.call_later(REST_SECONDS, self.transport.close)
+
+    def on_message_complete(self) -> None:
+        """The body is there; one that came after its answer leaves the connection idle."""
+        super().on_message_complete()
+        if self._stop_rest_timer():
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
+
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._running = cycle
         super()._start_asgi_task(cycle, app)
@@ -58,3 +88,11 @@ class GatewayProtocol(HttpToolsProtocol):
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
+        self._head_size = 0
+
+    def _stop_rest_timer(self) -> bool:
+        """Stop the clock; return whether it ran."""
+        timer, self._rest_timer = self._rest_timer, None
+        if timer is not None:
+            timer.cancel()
+        return timer is not None

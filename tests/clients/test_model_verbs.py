@@ -337,7 +337,7 @@ def test_a_client_that_leaves_stores_nothing(managed: Served) -> None:
     with contextlib.closing(socket.create_connection(("127.0.0.1", managed.gateway.port), CLIENT_SECONDS)) as wire:
         wire.sendall(head(WHOLE, {"content-length": str(10 * len(PIECE))}) + PIECE)
         deadline = time.monotonic() + CLIENT_SECONDS
-        while not managed.upstream.calls(f"HEAD /api/blobs/{WHOLE}") and time.monotonic() < deadline:
+        while f"POST /api/blobs/{WHOLE}" not in managed.upstream.begun and time.monotonic() < deadline:
             time.sleep(0.02)
     wait_for_disconnect(managed.upstream)
     assert managed.upstream.blobs == {}

@@ -5,7 +5,7 @@ import contextlib
 import hashlib
 import json
 import threading
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from types import TracebackType
@@ -88,6 +88,8 @@ class ScriptedUpstream:
     def __init__(self) -> None:
         self.port = 0
         self.requests: list[Request] = []
+        self.begun: list[str] = []
+        """`"METHOD /path"` of every request whose head arrived, whatever became of its body."""
         self.disconnects = 0
         self.blobs: dict[str, int] = {}
         """Sizes of the files that were uploaded whole, by digest."""
@@ -138,6 +140,7 @@ class ScriptedUpstream:
         with self._lock:
             self._scripts.clear()
             self.requests.clear()
+            self.begun.clear()
             self.blobs.clear()
             self.disconnects = 0
 
@@ -192,7 +195,7 @@ class ScriptedUpstream:
     async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             async with _closing(writer):
-                while (request := await _read_request(reader)) is not None:
+                while (request := await _read_request(reader, self.begun.append)) is not None:
                     if not await self._answer(writer, request, self._reply_to(request)):
                         return
         except (ConnectionError, asyncio.IncompleteReadError):
@@ -249,8 +252,8 @@ async def _send(writer: asyncio.StreamWriter, piece: Piece, *, chunked: bool) ->
         await writer.drain()
 
 
-async def _read_request(reader: asyncio.StreamReader) -> Request | None:
-    """Read one request, or None when the client has closed the connection."""
+async def _read_request(reader: asyncio.StreamReader, begins: Callable[[str], None]) -> Request | None:
+    """Read one request, or None when the client has closed the connection; `begins` is told of its head."""
     try:
         head = await reader.readuntil(b"\r\n\r\n")
     except asyncio.IncompleteReadError as error:
@@ -260,8 +263,9 @@ async def _read_request(reader: asyncio.StreamReader) -> Request | None:
     first, *rest = head.decode("latin-1").split("\r\n")
     method, target, _ = first.split(" ", 2)
     headers = dict(_header_fields(rest))
-    raw = await _read_body(reader, headers)
     path, _, query = target.partition("?")
+    begins(f"{method} {path}")
+    raw = await _read_body(reader, headers)
     return Request(method, path, query, headers, _parsed(raw), raw)
 
 

@@ -22,7 +22,7 @@ from tests.fakes.fault_rig import (
 from tests.fakes.fault_upstream import FaultUpstream, Seen
 from tests.fixtures.gateway import Gateway, run_gateway
 
-RELEASE_SECONDS = 0.25  # from the client's leaving to the upstream's seeing it
+RELEASE_SECONDS = 3.0  # from the client's leaving to the upstream's seeing it; far below every timer of `PATIENT`
 BODY_BYTES = 1 << 16
 SMALL_BUFFER = 4096
 SLOW_READER_MIB = 16
@@ -191,7 +191,7 @@ class TestDawdling:
             started = time.monotonic()
             for _ in range(10):
                 assert_answered(await rig.ask("ok"))
-            assert time.monotonic() - started < 2
+            assert time.monotonic() - started < 10
         finally:
             for client in clients:
                 await client.leave()

@@ -234,8 +234,8 @@ def test_no_spelling_of_a_path_gets_past_the_key(keyed: Keyed, method: str) -> N
     for target in VARIANTS:
         head = f"{method} {target} HTTP/1.1\r\nHost: gw:80\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
         got = keyed.raw(head.encode())
-        status = int(got.split(b" ", 2)[1]) if got else 0
-        assert status not in range(200, 300), (method, target, got)
+        assert got.startswith(b"HTTP/1.1 "), (method, target)
+        assert int(got.split(b" ", 2)[1]) not in range(200, 300), (method, target, got)
         assert MODEL.encode() + b":latest" not in got
         assert KEY.encode() not in got
 
@@ -249,6 +249,51 @@ def test_a_host_header_changes_no_path_and_no_policy(keyed: Keyed, host: str) ->
         got = keyed.raw(head.encode())
         assert got.startswith(b"HTTP/1.1 400 ")
         assert MODEL.encode() + b":latest" not in got
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        *(
+            "X-Original-URL: /api/tags",
+            "X-Rewrite-URL: /api/tags",
+            "X-HTTP-Method-Override: GET",
+            "X-Forwarded-For: ::1",
+        ),
+        *(
+            "Forwarded: for=127.0.0.1",
+            f"X-Forwarded-Prefix: /k/{KEY}",
+            f"Api-Key: {KEY}",
+            f"Cookie: authorization={KEY}",
+        ),
+    ],
+)
+def test_no_header_stands_in_for_a_path_a_method_or_a_key(keyed: Keyed, header: str) -> None:
+    for method, target, status in (("GET", "/api/tags", 401), ("POST", "/api/tags", 405), ("GET", "/", 200)):
+        head = f"{method} {target} HTTP/1.1\r\nHost: gw\r\n{header}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+        got = keyed.raw(head.encode())
+        assert got.startswith(b"HTTP/1.1 %d " % status), (target, got)
+        assert MODEL.encode() + b":latest" not in got
+
+
+@pytest.mark.parametrize("expects", ["", "Expect: 100-continue\r\n"])
+@pytest.mark.parametrize("is_chunked", [False, True])
+@pytest.mark.parametrize(("method", "path"), [("POST", "/api/chat"), ("HEAD", "/"), ("DELETE", "/api/delete")])
+def test_a_body_that_was_not_read_is_no_request(
+    keyed: Keyed, method: str, path: str, expects: str, *, is_chunked: bool
+) -> None:
+    """What follows an early refusal on the same connection is the rest of its body, then the next request."""
+    inner = f"GET /api/tags HTTP/1.1\r\nHost: gw\r\nAuthorization: Bearer {KEY}\r\n\r\n"
+    if is_chunked:
+        framed = f"Transfer-Encoding: chunked\r\n\r\n{len(inner):x}\r\n{inner}\r\n0\r\n\r\n"
+    else:
+        framed = f"Content-Length: {len(inner)}\r\n\r\n{inner}"
+    last = "GET /api/version HTTP/1.1\r\nHost: gw\r\nConnection: close\r\n\r\n"
+    got = keyed.raw(f"{method} {path} HTTP/1.1\r\nHost: gw\r\n{expects}{framed}{last}".encode())
+    assert got.count(b"HTTP/1.1 ") == 2
+    assert got.count(b"HTTP/1.1 100 ") == 0
+    assert got.endswith(b'{"version":"0.33.0"}')
+    assert MODEL.encode() + b":latest" not in got
 
 
 @pytest.mark.parametrize("host", ["gw:80", "gw.example:443", "[::1]:8000"])

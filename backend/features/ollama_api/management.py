@@ -19,7 +19,7 @@ from backend.features.catalog.service import CatalogModel, CatalogService
 from backend.features.ollama_api.progress import ProgressAnswer
 from backend.llm.digests import BlobDigest, parse_digest
 from backend.llm.errors import ModelNotFound, ProviderError
-from backend.llm.names import ModelName, parse_name
+from backend.llm.names import DEFAULT_HOST, ModelName, parse_name
 from backend.llm.ports import ModelServer
 from backend.wire.ollama.management import CopyBody, CreateBody, DeleteBody, PushBody, check_create, write_create
 from backend.wire.ollama.schemas import read_body
@@ -35,7 +35,7 @@ class ManagementRules:
     manage: bool = False
     push: bool = False
     registries: Sequence[str] = ()
-    """Hosts a pushed name may point to."""
+    """Hosts that a pushed name, or the name of a new model, may point to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +182,12 @@ class Management:
         return places
 
     async def _require_free(self, name: ModelName, principal: Principal) -> None:
-        """Refuse a name the caller may not use, or one that would stand for a hosted model as well."""
+        """Refuse a name the caller may not use, one at a strange registry, or one that stands for a hosted model.
+
+        A machine downloads a base it no longer has from the registry in its name, so no caller may choose that.
+        """
+        if name.host.lower() != DEFAULT_HOST and name.host.lower() not in self._registries:
+            raise NotPermitted(f"names at {name.host} are not allowed here; ask the gateway's operator")
         if not principal.may_use(name):
             raise NotPermitted(f"your key may not use the name '{name.short}'; choose one it may use")
         try:

@@ -93,6 +93,13 @@ def test_asking_for_keys_without_having_one_lets_only_accounts_in() -> None:
     assert accepted_keys(settings("keys", "127.0.0.1")) == {}
 
 
+@pytest.mark.parametrize("keys", ["", KEY])
+def test_admin_keys_that_would_protect_nothing_are_refused(keys: str) -> None:
+    """Where nobody is asked for a key, everybody may do what the holder of an admin key may."""
+    with pytest.raises(ConfigurationError, match="GATEWAY_ADMIN_KEYS would keep nobody from managing models"):
+        accepted_keys(settings("open", "127.0.0.1", keys, admins=ADMIN))
+
+
 @pytest.mark.parametrize(
     "weak",
     ["short", "x" * 40, "abcabcabcabcabcabcabc", "changeme-0f9c2b7a5d3e8146", "my-SECRET-0f9c2b7a5d3e8146", KEY[:19]],

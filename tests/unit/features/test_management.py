@@ -236,6 +236,20 @@ class TestCreate:
                 await rig.management.create(create_body(base=name), ANONYMOUS)
         assert rig.untouched()
 
+    @pytest.mark.parametrize("name", ["evil.test/ns/m:2", "http://evil.test/ns/m", "127.0.0.1:9/ns/m", "EVIL.test/a/b"])
+    async def test_no_name_leads_a_machine_to_a_strange_registry(self, rig: Rig, name: str) -> None:
+        """A base that was removed meanwhile is downloaded from where its name says."""
+        for attempt in (
+            rig.management.create(create_body(name), ANONYMOUS),
+            rig.management.copy(body(source="llama3:8b", destination=name), ANONYMOUS),
+        ):
+            with pytest.raises(NotPermitted, match=r"names at .* are not allowed here"):
+                await attempt
+        assert rig.untouched()
+        await self.created(rig, create_body("HF.co/ns/m"))
+        await self.created(rig, create_body("Registry.Ollama.AI/ns/m"))
+        assert len(rig.first.created) == 2
+
     async def test_a_hosted_model_cannot_be_built_upon(self, rig: Rig) -> None:
         with pytest.raises(InvalidRequest, match=r"is served by backend 'cloud'.* can be built upon"):
             await rig.management.create(create_body(base="big-model"), ANONYMOUS)

@@ -129,3 +129,71 @@ async def test_the_running_request_is_told_of_a_lost_connection_though_others_wa
     await settle_loop()
     assert app.disconnects == 1
     assert len(app.scopes) == 1
+
+
+@pytest.mark.parametrize("name", [b"x-long: ", b"x: 1\r\ny: "], ids=["one header", "many headers"])
+async def test_a_head_without_end_is_refused(name: bytes) -> None:
+    app = Application()
+    connection, wire = connect(app)
+    connection.data_received(b"GET /x HTTP/1.1\r\nhost: a\r\n" + name)
+    pieces = 0
+    while not wire.is_closing():
+        connection.data_received(b"v" * 1_000)
+        pieces += 1
+        assert pieces < 100
+    await settle_loop()
+    assert pieces > 60
+    assert wire.written.startswith(b"HTTP/1.1 400 ")
+    assert wire.written.endswith(b"the headers are over 65536 bytes; send less")
+    assert app.scopes == []
+    connection.connection_lost(None)
+
+
+async def test_bodies_are_not_counted_as_heads() -> None:
+    app = Application()
+    connection, wire = connect(app)
+    post = b"POST /x HTTP/1.1\r\nhost: a\r\ncontent-length: 200000\r\n\r\n" + b"b" * 200_000
+    connection.data_received(post + post[:30])
+    await settle_loop()
+    connection.data_received(post[30:])
+    await settle_loop()
+    assert len(app.scopes) == 2
+    assert "close" not in wire.calls
+    connection.connection_lost(None)
+
+
+EARLY = b"POST /x HTTP/1.1\r\nhost: a\r\ncontent-length: 1000\r\n\r\n"
+
+
+async def test_a_body_nobody_waits_for_does_not_hold_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "REST_SECONDS", 1.0)
+    connection, wire = connect(Application())
+    connection.data_received(EARLY)
+    await settle_loop()
+    for _ in range(4):
+        connection.data_received(b"x")
+        await asyncio.sleep(0.24)
+    assert "close" not in wire.calls
+    connection.data_received(b"x")
+    await asyncio.sleep(0.1)
+    assert "close" in wire.calls
+    connection.connection_lost(None)
+
+
+async def test_a_body_that_ends_after_its_answer_leaves_an_ordinary_idle_connection() -> None:
+    app = Application()
+    connection, wire = connect(app)
+    connection.data_received(EARLY)
+    await settle_loop()
+    connection.data_received(b"x" * 1_000)
+    await asyncio.sleep(connection.timeout_keep_alive - 0.1)
+    assert "close" not in wire.calls
+    connection.data_received(HEAD)
+    await settle_loop()
+    assert len(app.scopes) == 2
+    connection.data_received(EARLY + b"x" * 10)
+    await settle_loop()
+    connection.data_received(b"x" * 990)
+    await asyncio.sleep(connection.timeout_keep_alive + 0.1)
+    assert "close" in wire.calls
+    connection.connection_lost(None)
