@@ -65,6 +65,7 @@ def build_application(settings: Settings) -> FastAPI:
     async def lifespan(_app: FastAPI) -> AsyncIterator[State]:
         async with open_container(settings) as container:
             container.catalog.start()
+            container.running.start()
             if container.authenticator.requires_key:
                 await announce_bootstrap(container.accounts)
             settle_memory()

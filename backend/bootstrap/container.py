@@ -23,6 +23,7 @@ from backend.features.audit.service import AuditLog
 from backend.features.auth.identities import Identities
 from backend.features.auth.principal import Permission
 from backend.features.auth.router import CONNECT
+from backend.features.auth.running import RunningCalls
 from backend.features.auth.service import Authenticator
 from backend.features.auth.stores import SettingsIdentities, SettingsKeys
 from backend.features.catalog.recent import RecentModels
@@ -53,6 +54,7 @@ class Container:
     audit: AuditLog
     accounts: Accounts
     authenticator: Authenticator
+    running: RunningCalls
     catalog: CatalogService
     generation: GenerationService
     agents: AgentService
@@ -77,7 +79,9 @@ async def open_container(settings: Settings) -> AsyncIterator[Container]:
 
         database = await stack.enter_async_context(open_database(settings))
         audit = AuditLog(database)
-        accounts = await open_accounts(settings, database, audit, key)
+        running = RunningCalls()
+        stack.push_async_callback(running.aclose)
+        accounts = await open_accounts(settings, database, audit, key, running)
         backends = await open_backends(settings, close_later)
         index = await stack.enter_async_context(open_index(database))
         catalog = CatalogService(backends, settings.catalog.ttl_seconds, presets=index)
@@ -93,6 +97,7 @@ async def open_container(settings: Settings) -> AsyncIterator[Container]:
             audit=audit,
             accounts=accounts,
             authenticator=_build_authenticator(settings, keys, accounts),
+            running=running,
             catalog=catalog,
             generation=generation,
             ollama_api=_ollama_api(settings.ollama, intake, catalog, recent, agents, bodies),

@@ -32,11 +32,15 @@ class KnownSessions:
 
     Args:
         load: asks the store.
+        forgot: is told whenever something is forgotten.
         clock: seconds that never go back.
     """
 
-    def __init__(self, load: Load, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, load: Load, forgot: Callable[[], None] = lambda: None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._load = load
+        self._forgot = forgot
         self._clock = clock
         self._kept: OrderedDict[uuid.UUID, tuple[float, KnownSession]] = OrderedDict()
         self._changes = 0
@@ -59,14 +63,17 @@ class KnownSessions:
         """Ask the store again for a session that has ended."""
         self._changes += 1
         self._kept.pop(session_id, None)
+        self._forgot()
 
     def forget_user(self, user_id: uuid.UUID) -> None:
         """Ask the store again for every session of a user who has changed."""
         self._changes += 1
         for session_id in [key for key, (_, known) in self._kept.items() if known.principal.user_id == user_id]:
             del self._kept[session_id]
+        self._forgot()
 
     def forget_all(self) -> None:
         """Ask the store again for everybody: a role has changed."""
         self._changes += 1
         self._kept.clear()
+        self._forgot()

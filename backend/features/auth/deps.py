@@ -3,13 +3,19 @@
 Every route names one of them; a test walks the routes and fails on one that does not.
 """
 
+from functools import partial
+
 from fastapi import Depends, Request
 
 from backend.features.auth.principal import Principal
 
 
 async def _require_caller(request: Request) -> None:
-    request.state.principal = await request.state.container.authenticator.authenticate(request.scope)
+    container = request.state.container
+    principal: Principal = await container.authenticator.authenticate(request.scope)
+    request.state.principal = principal
+    if principal.user_id is not None:
+        request.state.track = partial(container.running.track, principal)
 
 
 def principal_of(request: Request) -> Principal:
