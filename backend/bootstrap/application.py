@@ -17,6 +17,7 @@ from backend.features.accounts.admin_router import roles, users
 from backend.features.accounts.router import public as accounts_public
 from backend.features.accounts.router import router as accounts
 from backend.features.admin.router import router as admin_backends
+from backend.features.agents.router import administration as admin_agents
 from backend.features.agents.router import router as agents
 from backend.features.anthropic_api.router import router as anthropic
 from backend.features.audio_api.router import router as audio
@@ -46,6 +47,7 @@ ROUTERS = (
     agents,
     users,
     roles,
+    admin_agents,
     audit,
     admin_backends,
 )
