@@ -59,7 +59,7 @@ NOT_ASKING = {
     *("/api/me", "/api/signout", "/api/experimental/web_search", "/api/experimental/web_fetch"),
     "/v1/audio/transcriptions",
 }
-"""Reviewed: the verbs are tried with the SDK in `tests/clients`, no agent stands upon a speech model, the rest names no model."""
+"""Reviewed: `tests/clients` tries the verbs, no agent stands upon a speech model, the rest names no model."""
 CARRIERS: dict[str, Callable[[str], tuple[str, dict[str, str]]]] = {
     "bearer": lambda key: ("", {"authorization": f"Bearer {key}"}),
     "x-api-key": lambda key: ("", {"x-api-key": key}),
