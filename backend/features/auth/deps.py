@@ -7,9 +7,16 @@ from fastapi import Depends, Request
 
 from backend.features.auth.principal import Principal
 
+_PRINCIPAL = "passerelle.principal"
+"""Where a request's caller stands in its ASGI scope: a policy may run twice, but a request counts once."""
+
 
 async def _require_caller(request: Request) -> None:
-    request.state.principal = await request.state.container.authenticator.authenticate(request.scope)
+    principal = request.scope.get(_PRINCIPAL)
+    if principal is None:
+        principal = await request.state.container.authenticator.authenticate(request.scope)
+        request.scope[_PRINCIPAL] = principal
+    request.state.principal = principal
 
 
 def principal_of(request: Request) -> Principal:
