@@ -24,6 +24,8 @@ from backend.features.audio_api.router import router as audio
 from backend.features.audit.router import router as audit
 from backend.features.auth.router import router as auth
 from backend.features.health.router import router as health
+from backend.features.keys.admin_router import router as admin_keys
+from backend.features.keys.router import router as keys
 from backend.features.ollama_api.router import public as ollama_public
 from backend.features.ollama_api.router import router as ollama
 from backend.features.openai_api.router import router as openai
@@ -45,9 +47,11 @@ ROUTERS = (
     accounts_public,
     accounts,
     agents,
+    keys,
     users,
     roles,
     admin_agents,
+    admin_keys,
     audit,
     admin_backends,
 )

@@ -20,7 +20,7 @@ COLUMNS = frozenset(column.name for table in METADATA.tables.values() for column
 SECRET = frozenset(name for name in COLUMNS if re.search(r"hash|password|token_version|subject|secret", name))
 SHOWN_ONCE = frozenset({"access_token", "refresh_token", "key"})
 """Secrets that a reply is for: they are made for it and kept as hashes."""
-GIVES_SECRETS = frozenset({"TokenReply", "KeyCreated"})
+GIVES_SECRETS = frozenset({"TokenReply", "KeyMade"})
 SERVERS_OWN = COLUMNS & frozenset(
     {
         *("id", "owner_id", "user_id", "role_id", "session_id", "agent_id", "created_at", "updated_at", "at"),
@@ -81,7 +81,7 @@ def test_lists_come_in_pieces() -> None:
 
 
 def test_administration_lists_all_there_is_to_administer() -> None:
-    things = ("users", "roles", "agents", "sessions", "backends", "audit")
+    things = ("users", "roles", "keys", "public-keys", "agents", "sessions", "backends", "audit")
     assert {f"GET /api/v1/admin/{thing}" for thing in things} <= OPERATIONS.keys()
 
 

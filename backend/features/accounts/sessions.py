@@ -60,7 +60,8 @@ class SessionService:
         running: RunningCalls,
         now: Callable[[], datetime] = utc_now,
     ) -> None:
-        self.known = KnownSessions(self._load, running.look)
+        self.known = KnownSessions(self._load)
+        self.known.tell(running.look)
         running.ask(self._ended)
         self.access_tokens = AccessTokens(key, self.known, lambda: now().timestamp())
         self._database = database
@@ -101,7 +102,7 @@ class SessionService:
             if again is not None:
                 return self._grant(user, session, again)
             await self._end_copied(transaction, session, request_id)
-        self.known.forget_session(session.id)
+        self.known.forget(session.id)
         raise NotAuthenticated(_OVER)
 
     async def end(self, caller: Caller, session_id: uuid.UUID, owner_id: uuid.UUID | None = None) -> None:
@@ -113,7 +114,7 @@ class SessionService:
             if await self._sessions.end(transaction, session_id, self._now()):
                 subject = Subject("session", session_id, row.user_id)
                 await self._audit.record(transaction, caller, "session.end", subject)
-        self.known.forget_session(session_id)
+        self.known.forget(session_id)
 
     async def end_all(self, transaction: Transaction, user_id: uuid.UUID) -> None:
         """End every session of a user; the caller calls `known.forget_user` after the transaction."""

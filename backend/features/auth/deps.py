@@ -9,10 +9,16 @@ from fastapi import Depends, Request
 
 from backend.features.auth.principal import Principal
 
+_PRINCIPAL = "passerelle.principal"
+"""Where a request's caller stands in its ASGI scope: a policy may run twice, but a request counts once."""
+
 
 async def _require_caller(request: Request) -> None:
+    principal: Principal | None = request.scope.get(_PRINCIPAL)
     container = request.state.container
-    principal: Principal = await container.authenticator.authenticate(request.scope)
+    if principal is None:
+        principal = await container.authenticator.authenticate(request.scope)
+        request.scope[_PRINCIPAL] = principal
     request.state.principal = principal
     if principal.user_id is not None:
         request.state.track = partial(container.running.track, principal)
