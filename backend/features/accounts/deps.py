@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from fastapi import Request
 
-from backend.core.errors import NotAuthenticated
+from backend.core.errors import NotAuthenticated, NotPermitted
 from backend.features.accounts.administration import UserAdministration
 from backend.features.accounts.attempts import Attempts
 from backend.features.accounts.roles import RoleAdministration
@@ -50,6 +50,13 @@ def session_id_of(request: Request) -> uuid.UUID | None:
         return uuid.UUID(principal_of(request).key_id)
     except (ValueError, TypeError):
         return None
+
+
+def logged_in_id(request: Request) -> uuid.UUID:
+    """Return whose account the caller is logged in to; raise `NotPermitted` for a key, which may be for models only."""
+    if session_id_of(request) is None:
+        raise NotPermitted("log in for this: a key does not change the account it belongs to, nor its sessions")
+    return own_id(request)
 
 
 def stranger_at(request: Request) -> Stranger:
