@@ -16,11 +16,12 @@ KIB_PER_MIB = 1024
 
 @dataclass(frozen=True)
 class Work:
-    """What every connection asks for: a path, a mock model and whether the answer is streamed."""
+    """What every connection asks for: a path, a mock model, whether the answer is streamed, and one more header."""
 
     path: str
     model: str
     stream: bool = True
+    header: str = ""
 
     @property
     def tokens(self) -> int:
@@ -85,6 +86,7 @@ def load_command(
     return [
         str(BUILD / "loadgen"),
         *("-p", str(server.port), "-u", work.path, "-b", work.body),
+        *(("-H", work.header) if work.header else ()),
         *("-c", str(connections), "-n", str(requests)),
         *("-s", str(spread_s), "-k", str(keep_s), "-P", str(server.pid)),
     ]

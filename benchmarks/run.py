@@ -17,6 +17,7 @@ import scenarios
 from report import Row, as_text, conditions, write_results
 from scenarios import Cast, Figures, Plan, progress
 from servers import HERE, BenchError, Server, build_tools, find_nginx, start_gateway, start_mock, start_nginx
+from team import measure_team, start_team
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -67,6 +68,8 @@ def measure(plan: Plan, *, with_gateway: bool) -> list[Row]:
         whole = scenarios.measure_whole_answers(cast, plan, figures)
         light = scenarios.measure_first_token(cast, plan, figures)
         rows = [*scenarios.measure_streams(cast, plan, figures), *light, *whole, *rows]
+        if cast.team is not None:
+            rows += measure_team(cast.team, plan, figures)
         sources = {load.cpu_source for loads in figures.legs.values() for load in loads}
         facts["cpu time from"] = ", ".join(sorted(sources))
     print(as_text(rows, facts))
@@ -91,7 +94,7 @@ def start_cast(stack: ExitStack, folder: Path, *, with_gateway: bool) -> Cast:
     mistral_settings = {"MISTRAL_API_KEY": "bench-key", "MISTRAL_BASE_URL": upstream}
     mistral = keep(start_gateway(folder, "mistral", mistral_settings))
     ollama = keep(start_gateway(folder, "ollama", {"OLLAMA_BASE_URLS": upstream}))
-    return Cast(mock, nginx, mistral, ollama)
+    return Cast(mock, nginx, mistral, ollama, start_team(folder, mistral_settings, keep))
 
 
 def _leave(number: int, _frame: FrameType | None) -> NoReturn:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from servers import Server
+    from team import Team
 
 SSE_PATH = "/v1/chat/completions"
 OLLAMA_PATH = "/api/chat"
@@ -65,6 +66,7 @@ class Cast:
     nginx: Server
     mistral: Server | None
     ollama: Server | None
+    team: Team | None = None
 
     @property
     def gateways(self) -> list[tuple[str, Server]]:

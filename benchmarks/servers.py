@@ -70,6 +70,8 @@ class Server:
     port: int
     process: subprocess.Popen[bytes]
     log: Path
+    environment: dict[str, str] | None = None
+    """What a gateway was started with, for commands beside it."""
 
     @property
     def pid(self) -> int:
@@ -86,6 +88,16 @@ class Server:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+
+    def run_command(self, *arguments: str) -> str:
+        """Runs one of the gateway's commands with the server's settings; returns what it printed."""
+        command = [sys.executable, "-m", "backend", *arguments]
+        done = subprocess.run(
+            command, cwd=self.log.parent, env=self.environment, check=False, capture_output=True, text=True, timeout=60
+        )
+        if done.returncode != 0:
+            raise BenchError(f"{' '.join(arguments[:2])} failed: {done.stderr.strip()}")
+        return done.stdout.strip()
 
     def get_json(self, path: str) -> dict[str, object]:
         """Answers one GET as a JSON object."""
@@ -182,7 +194,7 @@ def _start(
         process = subprocess.Popen(
             command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output
         )
-    server = Server(name, port, process, log)
+    server = Server(name, port, process, log, environment)
     try:
         _wait_until_healthy(server, health)
     except BaseException:

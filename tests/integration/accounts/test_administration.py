@@ -283,3 +283,31 @@ async def test_a_removed_user_s_token_opens_nothing(admin: Side) -> None:
 async def test_an_administrator_may_do_everything_there_is(admin: Side) -> None:
     me = (await admin.ask("GET", "/auth/me")).json()
     assert me["permissions"] == sorted(Permission)
+
+
+HOSTILE = ["a\r\nb", "a\x1b[31mb", "a\u2028b", "a\u202eb", "a\x00b"]
+"""What would break a line, a terminal or a reader of the log."""
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=ascii)
+async def test_nothing_in_the_audit_log_or_in_what_it_names_can_forge_a_line(admin: Side, text: str) -> None:
+    user = await admin.make_user("bob@example.org")
+    role = await make_role(admin, "reader", "models:use")
+    for method, path, body in [
+        ("PATCH", "/auth/me", {"name": text}),
+        ("PATCH", f"/admin/users/{user['id']}", {"name": text}),
+        ("PATCH", f"/admin/users/{user['id']}", {"email": f"{text}@example.org"}),
+        ("PATCH", f"/admin/roles/{role['id']}", {"description": text}),
+        ("PATCH", f"/admin/roles/{role['id']}", {"name": text}),
+        ("POST", "/keys", {"name": text}),
+        ("POST", "/agents", {"name": text, "model": "demo"}),
+        ("POST", "/agents", {"name": "fine", "model": text}),
+    ]:
+        assert (await admin.ask(method, path, body)).status_code == 422, (method, path)
+    device = text.encode("latin-1", "ignore").replace(b"\r", b"").replace(b"\n", b"").replace(b"\0", b"")
+    await admin.login("bob@example.org", headers={"user-agent": device, "x-request-id": device})
+    sessions = (await admin.ask("GET", f"/admin/users/{user['id']}/sessions")).json()["items"]
+    assert all(session["device"].isprintable() for session in sessions)
+    for entry in (await admin.ask("GET", "/admin/audit?limit=100")).json()["items"]:
+        told = [entry["actor"], entry["action"], entry["object_id"], entry["request_id"], str(entry["details"])]
+        assert all(word.isprintable() for word in told), entry
