@@ -19,7 +19,7 @@ from backend.llm.types import (
     ToolChoice,
     ToolSpec,
 )
-from backend.wire.body import MAX_IMAGES, MAX_STOP_LENGTH, MAX_STOPS, TOO_DEEP, is_too_deep
+from backend.wire.body import MAX_IMAGES, MAX_STOP_LENGTH, MAX_STOPS, check_shape
 from backend.wire.openai.content import read_content
 from backend.wire.openai.schemas import (
     ChatBody,
@@ -146,8 +146,7 @@ def _read_arguments(function: FunctionCallBody) -> Mapping[str, Any]:
         read = None
     if not isinstance(read, dict):
         raise InvalidRequest("invalid tool call arguments")
-    if is_too_deep(read):
-        raise InvalidRequest(TOO_DEEP)
+    check_shape(read)
     return read
 
 
