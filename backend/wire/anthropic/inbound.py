@@ -1,7 +1,6 @@
 """Turns the bodies of the messages API into canonical requests.
 
-A user turn with tool results becomes `tool` turns first, then the rest as a user turn. Blocks of text that stand side
-by side in a user or system turn are kept apart by a line end; an assistant's are pieces of one text.
+A user turn with tool results becomes `tool` turns first, then the rest as a user turn.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -104,14 +103,7 @@ class _ConversationReader:
 
     def parts(self, blocks: Iterable[BlockBody], where: str) -> tuple[ContentPart, ...]:
         """Return text and images in order."""
-        parts: list[ContentPart] = []
-        for block in blocks:
-            for part in self._part(block, where):
-                if parts and isinstance(part, TextPart) and isinstance(parts[-1], TextPart):
-                    parts[-1] = TextPart(f"{parts[-1].text}\n{part.text}")
-                else:
-                    parts.append(part)
-        return tuple(parts)
+        return tuple(part for block in blocks for part in self._part(block, where))
 
     def _user(self, blocks: Sequence[BlockBody]) -> list[Message]:
         results = [self._result(block) for block in blocks if block.type == "tool_result"]
