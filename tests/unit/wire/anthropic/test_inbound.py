@@ -74,6 +74,7 @@ def said(*parts: str) -> tuple[TextPart, ...]:
         ({"messages": []}, "messages is required"),
         ({"messages": None}, "messages is required"),
         ({"messages": [{"role": "user", "content": ""}]}, "messages is required"),
+        ({"messages": [], "system": "be brief"}, "messages is required"),
     ],
 )
 def test_what_is_missing_is_told_in_ollamas_order_and_words(fields: dict[str, Any], words: str) -> None:
@@ -87,6 +88,11 @@ def test_a_count_needs_no_max_tokens() -> None:
         read_prompt(PromptBody())
     with pytest.raises(InvalidRequest, match=r"^messages is required$"):
         read_prompt(PromptBody(model="m"))
+
+
+@pytest.mark.parametrize(("sent", "read_as"), [(-1, 0), (0, 0), (40, 40), (None, None)])
+def test_every_word_for_no_top_k_becomes_the_one_all_servers_know(sent: int | None, read_as: int | None) -> None:
+    assert read(top_k=sent).sampling.top_k == read_as
 
 
 # --- turns

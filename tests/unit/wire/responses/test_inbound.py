@@ -165,8 +165,8 @@ def test_what_the_model_said_in_one_go_is_one_turn() -> None:
     assert read(input=items).messages == (
         Message("user", text("q")),
         Message("assistant", text("a"), "t", (ToolCall("c1", "f", arguments), ToolCall("c2", "f", arguments))),
-        Message("tool", text("r"), tool_call_id="c1"),
-        Message("tool", text("r"), tool_call_id="c2"),
+        Message("tool", text("r"), tool_call_id="c1", tool_name="f"),
+        Message("tool", text("r"), tool_call_id="c2", tool_name="f"),
         Message("assistant", text("done")),
     )
 
