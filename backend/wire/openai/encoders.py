@@ -265,8 +265,7 @@ def write_logprobs(entries: Sequence[Mapping[str, Any]] | None) -> dict[str, Any
     """Return the field of a choice that holds log probabilities, with all that OpenAI's types require; maybe empty."""
     if not entries:
         return {}
-    content = [{**_logprob(entry), "top_logprobs": [*map(_logprob, entry.get("top_logprobs") or ())]}
-               for entry in entries]  # fmt: skip
+    content = [{**_logprob(entry), "top_logprobs": _top_logprobs(entry)} for entry in entries]
     return {"logprobs": {"content": content}}
 
 
@@ -286,11 +285,17 @@ def write_text_logprobs(entries: Sequence[Mapping[str, Any]] | None) -> dict[str
     }
 
 
+def _top_logprobs(entry: Mapping[str, Any]) -> list[dict[str, Any]]:
+    tops = entry.get("top_logprobs")
+    return [_logprob(top) for top in tops if isinstance(top, dict)] if isinstance(tops, list) else []
+
+
 def _logprob(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what OpenAI's types require, whatever an upstream sent."""
     token = str(entry.get("token", ""))
-    spelled = entry.get("bytes")
+    logprob, spelled = entry.get("logprob"), entry.get("bytes")
     return {
         "token": token,
-        "logprob": entry.get("logprob", 0.0),
-        "bytes": spelled if spelled is not None else list(token.encode("utf-8", "replace")),
+        "logprob": logprob if isinstance(logprob, (int, float)) else 0.0,
+        "bytes": spelled if isinstance(spelled, list) else list(token.encode("utf-8", "replace")),
     }
