@@ -118,13 +118,14 @@ def _read_messages(bodies: list[MessageBody]) -> tuple[Message, ...]:
 
 def _read_message(body: MessageBody) -> Message:
     role = read_role(body.role)
-    if body.content is None and not body.tool_calls and role != "tool":
+    thinking = body.reasoning or body.reasoning_content
+    if body.content is None and not (body.tool_calls or thinking or role == "tool"):
         raise InvalidRequest("invalid message content type: <nil>")
     is_result = role == "tool"
     return Message(
         role=role,
         content=() if body.content is None else read_content(body.content),
-        thinking=body.reasoning or body.reasoning_content,
+        thinking=thinking,
         tool_calls=tuple(ToolCall(c.id, c.function.name, _read_arguments(c.function)) for c in body.tool_calls),
         tool_call_id=body.tool_call_id if is_result else "",
         tool_name=body.name if is_result else "",

@@ -110,6 +110,11 @@ def test_the_parts_of_a_turn_stay_one_message_in_their_order() -> None:
     assert turn(role="user", content=parts).content == (TextPart("a"), PNG, TextPart("b"))
 
 
+@pytest.mark.parametrize("field", ["reasoning", "reasoning_content"])
+def test_a_turn_may_hold_nothing_but_reasoning(field: str) -> None:
+    assert turn(role="assistant", content=None, **{field: "2+2"}) == Message("assistant", thinking="2+2")
+
+
 @pytest.mark.parametrize("head", ["data:image/png;base64,", "data:;base64,", "DATA:image/JPEG;base64,"])
 @pytest.mark.parametrize("wrap", [lambda url: {"url": url}, lambda url: url])
 def test_an_image_is_read_from_a_data_url_and_its_type_from_its_bytes(head: str, wrap: Callable[[str], Any]) -> None:
