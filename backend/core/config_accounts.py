@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from backend.core.config_types import BaseUrl, Group, Secret, Words
+from backend.core.config_types import Domains, Group, Issuer, Secret, Words
 
 
 class AccountSettings(Group):
@@ -20,15 +20,21 @@ class AccountSettings(Group):
 
 
 class OidcSettings(Group):
-    """Logging in with another provider (OpenID Connect); on as soon as the issuer is set."""
+    """Logging in with a login provider (OpenID Connect); on as soon as the issuer is set."""
 
-    issuer: BaseUrl | None = Field(None, description="Address of the provider, as its tokens name it.")
-    client_id: str = Field("", description="The gateway's id at the provider.")
-    client_secret: Secret | None = Field(None, description="The gateway's secret at the provider.")
-    redirect_url: BaseUrl | None = Field(
+    issuer: Issuer | None = Field(
         None,
-        description="The gateway's own address with /api/v1/auth/oidc/callback, as registered at the provider.",
+        description="Address of the provider, exactly as its discovery document names it. Needs the client's id and "
+        "secret, and GATEWAY_SERVER__PUBLIC_URL: register its /api/v1/auth/oidc/callback as the redirect address.",
     )
+    client_id: str = Field("", max_length=256, description="The gateway's id at the provider.")
+    client_secret: Secret | None = Field(None, description="The gateway's secret at the provider.")
     scopes: Words = Field(("openid", "email", "profile"), description="What is asked for, comma separated.")
-    algorithms: Words = Field(("RS256", "ES256"), description="Signatures accepted on the provider's tokens.")
-    create_users: bool = Field(False, description="Make an account for whoever logs in without one.")
+    create_users: bool = Field(
+        False,
+        description="Make an account with the role `user` for whoever logs in with a verified email and has none.",
+    )
+    allowed_domains: Domains = Field(
+        (),
+        description="Domains of the verified email addresses that may log in this way, comma separated; unset for all.",
+    )
