@@ -32,7 +32,8 @@ class OidcSettings(Group):
     scopes: Words = Field(("openid", "email", "profile"), description="What is asked for, comma separated.")
     create_users: bool = Field(
         False,
-        description="Make an account with the role `user` for whoever logs in with a verified email and has none.",
+        description="Make an account with the role `user` for whoever logs in with a verified email and has none. An "
+        "account that is there is tied to them by that email, but only while registration is closed.",
     )
     allowed_domains: Domains = Field(
         (),

@@ -68,6 +68,17 @@ def part(value: object) -> str:
     return base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=").decode()
 
 
+def by_hand(header: Mapping[str, Any]) -> str:
+    """Return a token with a right signature over a header that no library writes."""
+    said = f"{part(header)}.{part(CLAIMS)}"
+    signature = JWSRegistry.algorithms["ES256"].sign(said.encode(), EC)
+    return f"{said}.{base64.urlsafe_b64encode(signature).rstrip(b'=').decode()}"
+
+
+async def test_a_token_made_by_hand_is_as_good_as_another() -> None:
+    await KeySource().tokens().verify(by_hand({"alg": "ES256", "kid": "ec", "typ": "jwt"}), NONCE)
+
+
 @pytest.mark.parametrize(("key", "alg"), [(RSA, "RS256"), (EC, "ES256"), (ED, "EdDSA")])
 async def test_a_token_in_order_is_believed(key: Key, alg: str) -> None:
     said = {**CLAIMS, "email": "a@b.test", "email_verified": True, "name": "Ada", "aud": [CLIENT], "x": {"y": [1]}}
@@ -93,6 +104,7 @@ async def test_an_email_counts_only_when_it_is_said_to_be_verified() -> None:
         {"aud": ["other"]},
         {"aud": [CLIENT, "other"]},
         {"aud": [CLIENT, "other"], "azp": "other"},
+        {"aud": "other", "azp": CLIENT},
         {"aud": []},
         {"azp": "other"},
         {"nonce": "another"},
@@ -144,7 +156,10 @@ def forgeries() -> dict[str, str]:
         "address in the header": signed(CLAIMS, stranger, jku="https://evil.test/keys", kid="new"),
         "changed claims": f"{header}.{part({**CLAIMS, 'sub': 'admin'})}.{signature}",
         "no signature": f"{header}.{payload}.",
-        "critical extension": f"{part({'alg': 'ES256', 'kid': 'ec', 'crit': ['exp'], 'exp': 1})}.{payload}.{signature}",
+        "critical extension": by_hand({"alg": "ES256", "kid": "ec", "crit": ["new"], "new": 1}),
+        "critical extension that the library knows": by_hand(
+            {"alg": "ES256", "kid": "ec", "crit": ["b64"], "b64": True}
+        ),
         "access token": signed(CLAIMS, typ="at+jwt"),
         "type that is none": f"{part({'alg': 'ES256', 'typ': 1})}.{payload}.{signature}",
         "name that is none": f"{part({'alg': 'ES256', 'kid': ['ec']})}.{payload}.{signature}",
@@ -162,6 +177,14 @@ def forgeries() -> dict[str, str]:
 async def test_a_forgery_is_not_believed(kind: str) -> None:
     with pytest.raises(NotAuthenticated, match="cannot be trusted"):
         await KeySource().tokens().verify(forgeries()[kind], NONCE)
+
+
+@pytest.mark.parametrize("kind", ["alg none", "public key as secret", "another algorithm", "access token", "too large"])
+async def test_no_key_is_fetched_for_what_cannot_be_ours(kind: str) -> None:
+    source = KeySource()
+    with pytest.raises(NotAuthenticated):
+        await source.tokens().verify(forgeries()[kind], NONCE)
+    assert source.fetches == 0
 
 
 async def test_made_up_key_names_fetch_the_keys_once_a_minute() -> None:
