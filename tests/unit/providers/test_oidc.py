@@ -226,21 +226,22 @@ async def test_a_token_without_a_key_name_needs_a_set_with_one_key_that_fits() -
 
 
 @pytest.mark.parametrize(
-    "jwk",
+    "change",
     [
-        public(EC, use="enc"),
-        public(EC, alg="ES384"),
-        public(EC, kid=7),
-        public(EC, x="AA"),
-        public(EC, x=7),
-        {"kty": "EC", "crv": "P-256", "kid": "ec"},
-        {"kty": "oct", "k": "c2VjcmV0", "kid": "ec", "alg": "ES256"},
-        {},
+        {"use": "enc"},
+        {"alg": "ES384"},
+        {"kid": 7},
+        {"x": "AA"},
+        {"x": 7},
+        {"x": None},
+        {"crv": "P-384"},
+        {"kty": "oct", "k": "c2VjcmV0", "alg": "ES256"},
+        {"kty": None},
     ],
     ids=str,
 )
-async def test_a_key_that_is_not_for_signatures_of_its_kind_is_passed_over(jwk: Mapping[str, Any]) -> None:
-    source = KeySource(jwk, public(RSA))
+async def test_a_key_that_is_not_for_signatures_of_its_kind_is_passed_over(change: Mapping[str, Any]) -> None:
+    source = KeySource({**public(EC), **change}, public(RSA))
     with pytest.raises(NotAuthenticated):
         await source.tokens().verify(signed(CLAIMS), NONCE)
     await source.tokens().verify(signed(CLAIMS, RSA, "RS256"), NONCE)
