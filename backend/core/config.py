@@ -29,7 +29,7 @@ from pydantic_settings import (
     SettingsError,
 )
 
-from backend.core.config_accounts import AccountSettings
+from backend.core.config_accounts import AccountSettings, OidcSettings
 from backend.core.config_file import read_config_file, read_env_file
 from backend.core.config_types import BaseUrl, BaseUrls, Group, Lines, Origins, Secret, Secrets, Words
 from backend.core.errors import ConfigurationError
@@ -249,6 +249,7 @@ class Settings(BaseSettings):
     ollama: OllamaSettings = OllamaSettings()
     tls: TlsSettings = TlsSettings()
     accounts: AccountSettings = AccountSettings()
+    oidc: OidcSettings = OidcSettings()
     backends: dict[str, BackendSettings] = Field(
         default_factory=dict,
         description="Further backends by name, for example GATEWAY_BACKENDS__LAB__KIND=llamacpp and "
