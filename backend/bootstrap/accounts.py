@@ -16,11 +16,14 @@ from backend.features.accounts.roles import RoleAdministration
 from backend.features.accounts.service import AccountService
 from backend.features.accounts.sessions import SessionService
 from backend.features.audit.service import AuditLog
+from backend.features.auth.running import RunningCalls
 
 
-async def open_accounts(settings: Settings, database: Database, audit: AuditLog, key: bytes) -> Accounts:
+async def open_accounts(
+    settings: Settings, database: Database, audit: AuditLog, key: bytes, running: RunningCalls
+) -> Accounts:
     """Return the services, with the built-in roles in the database."""
-    sessions = SessionService(database, audit, key)
+    sessions = SessionService(database, audit, key, running)
     passwords = Passwords(argon2id())
     attempts = MemoryAttempts(_rules(settings.accounts))
     own = AccountService(

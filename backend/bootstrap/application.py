@@ -18,12 +18,15 @@ from backend.features.accounts.oidc_router import router as accounts_oidc
 from backend.features.accounts.router import public as accounts_public
 from backend.features.accounts.router import router as accounts
 from backend.features.admin.router import router as admin_backends
+from backend.features.agents.router import administration as admin_agents
 from backend.features.agents.router import router as agents
 from backend.features.anthropic_api.router import router as anthropic
 from backend.features.audio_api.router import router as audio
 from backend.features.audit.router import router as audit
 from backend.features.auth.router import router as auth
 from backend.features.health.router import router as health
+from backend.features.keys.admin_router import router as admin_keys
+from backend.features.keys.router import router as keys
 from backend.features.ollama_api.router import public as ollama_public
 from backend.features.ollama_api.router import router as ollama
 from backend.features.openai_api.router import router as openai
@@ -46,8 +49,11 @@ ROUTERS = (
     accounts_oidc,
     accounts,
     agents,
+    keys,
     users,
     roles,
+    admin_agents,
+    admin_keys,
     audit,
     admin_backends,
 )
@@ -67,6 +73,7 @@ def build_application(settings: Settings) -> FastAPI:
     async def lifespan(_app: FastAPI) -> AsyncIterator[State]:
         async with open_container(settings) as container:
             container.catalog.start()
+            container.running.start()
             if container.authenticator.requires_key:
                 await announce_bootstrap(container.accounts)
             settle_memory()

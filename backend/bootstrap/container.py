@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from backend.bootstrap.accounts import open_accounts
 from backend.bootstrap.agents import open_index
 from backend.bootstrap.backends import check_backends, open_backends
+from backend.bootstrap.keys import open_keys
 from backend.bootstrap.safety import accepted_keys, check_login_provider, check_workers, registered_public_keys
 from backend.bootstrap.signing_key import signing_key
 from backend.bootstrap.store import open_database, prepared
@@ -23,6 +24,7 @@ from backend.features.audit.service import AuditLog
 from backend.features.auth.identities import Identities
 from backend.features.auth.principal import Permission
 from backend.features.auth.router import CONNECT
+from backend.features.auth.running import RunningCalls
 from backend.features.auth.service import Authenticator
 from backend.features.auth.stores import SettingsIdentities, SettingsKeys
 from backend.features.catalog.recent import RecentModels
@@ -30,6 +32,7 @@ from backend.features.catalog.service import CatalogService
 from backend.features.generation.admission import Admission, AdmissionLimits
 from backend.features.generation.intake import Intake
 from backend.features.generation.service import GenerationService
+from backend.features.keys.deps import Keys
 from backend.features.ollama_api.agent_verbs import AgentVerbs
 from backend.features.ollama_api.deps import OllamaApi
 from backend.features.ollama_api.inference import Inference
@@ -52,7 +55,9 @@ class Container:
     database: Database
     audit: AuditLog
     accounts: Accounts
+    keys: Keys
     authenticator: Authenticator
+    running: RunningCalls
     catalog: CatalogService
     generation: GenerationService
     agents: AgentService
@@ -66,7 +71,7 @@ class Container:
 @contextlib.asynccontextmanager
 async def open_container(settings: Settings) -> AsyncIterator[Container]:
     """Yield the container; the application, the command line and tests all get theirs here."""
-    keys = accepted_keys(settings)
+    accepted = accepted_keys(settings)
     check_backends(settings)
     check_workers(settings)
     check_login_provider(settings)
@@ -78,7 +83,10 @@ async def open_container(settings: Settings) -> AsyncIterator[Container]:
 
         database = await stack.enter_async_context(open_database(settings))
         audit = AuditLog(database)
-        accounts = await open_accounts(settings, database, audit, key)
+        running = RunningCalls()
+        stack.push_async_callback(running.aclose)
+        accounts = await open_accounts(settings, database, audit, key, running)
+        keys = await stack.enter_async_context(open_keys(database, audit, accounts.sessions.known, running))
         backends = await open_backends(settings, close_later)
         index = await stack.enter_async_context(open_index(database))
         catalog = CatalogService(backends, settings.catalog.ttl_seconds, presets=index)
@@ -93,7 +101,9 @@ async def open_container(settings: Settings) -> AsyncIterator[Container]:
             database=database,
             audit=audit,
             accounts=accounts,
-            authenticator=_build_authenticator(settings, keys, accounts),
+            keys=keys,
+            authenticator=_build_authenticator(settings, accepted, accounts, keys),
+            running=running,
             catalog=catalog,
             generation=generation,
             ollama_api=_ollama_api(settings.ollama, intake, catalog, recent, agents, bodies),
@@ -106,17 +116,17 @@ async def open_container(settings: Settings) -> AsyncIterator[Container]:
 
 
 def _build_authenticator(
-    settings: Settings, keys: Mapping[str, frozenset[Permission]] | None, accounts: Accounts
+    settings: Settings, accepted: Mapping[str, frozenset[Permission]] | None, accounts: Accounts, keys: Keys
 ) -> Authenticator:
     public_url = settings.server.public_url
     identities = Identities(
-        SettingsIdentities(registered_public_keys(settings)),
+        (SettingsIdentities(registered_public_keys(settings)), keys.identities),
         tolerance_seconds=settings.timeouts.signature_seconds,
         connect_page=None if public_url is None else public_url + CONNECT,
         now=time.time,
     )
-    stores = (SettingsKeys(keys or {}), accounts.sessions.access_tokens)
-    return Authenticator(stores, identities, is_open=keys is None)
+    stores = (SettingsKeys(accepted or {}), keys.store, accounts.sessions.access_tokens)
+    return Authenticator(stores, identities, is_open=accepted is None)
 
 
 def _ollama_api(

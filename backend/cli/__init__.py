@@ -1,12 +1,13 @@
 """The `passerelle` command."""
 
 import sys
+import uuid
 from typing import Annotated
 
 import typer
 
 from backend import __version__
-from backend.cli import accounts, ask, doctor, serve
+from backend.cli import accounts, ask, doctor, keys, serve
 from backend.core.errors import ConfigurationError
 
 app = typer.Typer(
@@ -25,6 +26,8 @@ def _show_version(wanted: bool) -> None:
 
 admin = typer.Typer(name="admin", help="Administer accounts.", no_args_is_help=True)
 app.add_typer(admin)
+keys_commands = typer.Typer(name="keys", help="Make, list and revoke API keys.", no_args_is_help=True)
+app.add_typer(keys_commands)
 
 
 @app.callback()
@@ -82,6 +85,46 @@ def create_admin_command(
 ) -> None:
     """Make an administrator."""
     accounts.create_admin(email, password)
+
+
+@keys_commands.command("create")
+def create_key_command(
+    user: Annotated[str, typer.Option(help="Email of the account it is for.")],
+    name: Annotated[str, typer.Option(help="What it is for, by which it is known again.")],
+    expires_days: Annotated[int, typer.Option(help="Days it is good for; 0 for ever.", min=0, max=3650)] = 90,
+    models: Annotated[str | None, typer.Option(help="Models and agents it may use, comma separated.")] = None,
+    permissions: Annotated[str | None, typer.Option(help="What it may do, comma separated.")] = None,
+    networks: Annotated[str | None, typer.Option(help="Networks it may be used from, comma separated.")] = None,
+    requests_per_minute: Annotated[int | None, typer.Option(help="Requests it may send in a minute.")] = None,
+) -> None:
+    """Make a key for a user; it alone is printed on standard output."""
+    keys.create(
+        user,
+        name=name,
+        expires_in_days=expires_days or None,
+        models=_words(models),
+        permissions=_words(permissions),
+        networks=_words(networks),
+        requests_per_minute=requests_per_minute,
+    )
+
+
+@keys_commands.command("list")
+def list_keys_command(user: Annotated[str, typer.Option(help="Email of the account.")]) -> None:
+    """List a user's keys."""
+    keys.show(user)
+
+
+@keys_commands.command("revoke")
+def revoke_key_command(
+    key_id: Annotated[uuid.UUID, typer.Argument(help="Id of the key, as the list shows it.")],
+) -> None:
+    """Revoke a key."""
+    keys.revoke(key_id)
+
+
+def _words(text: str | None) -> list[str] | None:
+    return None if text is None else [word.strip() for word in text.split(",") if word.strip()]
 
 
 def run() -> None:

@@ -15,6 +15,7 @@ from backend.core.logging import configure_logging
 from backend.features.accounts.email import Email
 from backend.features.accounts.passwords import MAX_LENGTH, MIN_LENGTH
 from backend.features.audit.service import AuditLog
+from backend.features.auth.running import RunningCalls
 
 
 def migrate() -> None:
@@ -43,7 +44,7 @@ def create_admin(email: str, password: str | None) -> None:
 
 async def _create(settings: Settings, email: str, password: str) -> None:
     async with open_database(settings) as database:
-        accounts = await open_accounts(settings, database, AuditLog(database), signing_key(settings))
+        accounts = await open_accounts(settings, database, AuditLog(database), signing_key(settings), RunningCalls())
         try:
             user = await accounts.own.create_admin(email, password)
         except GatewayError as error:

@@ -5,6 +5,7 @@ import re
 _SECRET = re.compile(
     r"(?i)("
     r"\b(?:sk|gw|pk)-[A-Za-z0-9_-]{6,}"
+    r"|\bpsl_[A-Za-z0-9]{6,}"  # a key of an account
     r"|\bbearer\s+\S+"
     r"|\bbasic\s+(?=[A-Za-z+/]*[0-9=])[A-Za-z0-9+/]{8,}={0,2}"
     r"|\b(?:api[_-]?key|access[_-]?token)\s*[=:]\s*\S+"

@@ -5,11 +5,13 @@ mean `registry.ollama.ai`, `library` and `latest`. What is shown drops the defau
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 DEFAULT_HOST = "registry.ollama.ai"
 DEFAULT_NAMESPACE = "library"
 DEFAULT_TAG = "latest"
+OWN_NAMESPACE = "me"
+"""In a name: the caller's own trigramme. Trigrammes have three letters, so it never is one."""
 
 _HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,349}", re.ASCII)
 _NAMESPACE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,79}", re.ASCII)
@@ -90,3 +92,9 @@ def listable_name(model_id: str, *, is_native: bool = False) -> ModelName:
     if name.names_a_source:
         name = ModelName(name.host, name.namespace, f"{name.model}-{name.tag}"[:80], DEFAULT_TAG)
     return name
+
+
+def spelled_out(name: ModelName, trigramme: str) -> ModelName:
+    """Return a name with the caller's trigramme in place of `me`; callers without an account have no `me`."""
+    is_own = trigramme and name.namespace.lower() == OWN_NAMESPACE and name.host.lower() == DEFAULT_HOST
+    return replace(name, namespace=trigramme) if is_own else name

@@ -18,6 +18,25 @@ from backend.web.body import BodyLimits, read_request_body
 Item = TypeVar("Item")
 
 _WITHOUT_BODY = frozenset({"GET", "HEAD", "DELETE"})
+_READING = frozenset({"GET", "HEAD"})
+
+
+class Failure(BaseModel):
+    """What every error under `/api/v1` looks like, except for a 422 that lists fields."""
+
+    detail: str
+
+
+_EVERYWHERE = {
+    400: "The request can never work as it stands.",
+    401: "No valid credential, or a wrong one.",
+    403: "The caller may not do this.",
+    429: "Too many requests or attempts; see Retry-After.",
+    503: "The store does not answer; try again.",
+}
+_OF_IDS = {404: "There is no such object for this caller."}
+_OF_CHANGES = {409: "It exists already, or is still in use."}
+_OF_BODIES = {413: "The body is too long."}
 
 
 class SideRoute(APIRoute):
@@ -29,6 +48,11 @@ class SideRoute(APIRoute):
 
     limits: ClassVar = BodyLimits(body_bytes=2**20, body_seconds=30, write_stall_seconds=30)
     """What a request body may cost; a subclass may say more."""
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        told = _failures(path, frozenset(options.get("methods") or ("GET",)))
+        options["responses"] = {**told, **(options.get("responses") or {})}
+        super().__init__(path, endpoint, **options)
 
     @staticmethod
     def write_error(error: GatewayError) -> bytes:
@@ -49,6 +73,18 @@ class SideRoute(APIRoute):
             return await handle(Request(request.scope, _replay(body, request.receive)))
 
         return checked
+
+
+def _failures(path: str, methods: frozenset[str]) -> dict[int | str, dict[str, Any]]:
+    """Return what the document says of a route's errors: those of all routes, of ids, of changes, of bodies."""
+    told = dict(_EVERYWHERE)
+    if "{" in path:
+        told |= _OF_IDS
+    if not methods <= _READING:
+        told |= _OF_CHANGES
+    if not methods <= _WITHOUT_BODY:
+        told |= _OF_BODIES
+    return {status: {"model": Failure, "description": description} for status, description in sorted(told.items())}
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:

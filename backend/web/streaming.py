@@ -7,7 +7,7 @@ connection without the last chunk: the only form that no tested client takes for
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -17,7 +17,7 @@ from backend.core.errors import ClientGone, GatewayError, Overloaded
 from backend.core.logging import get_logger
 from backend.llm.ports import Answer
 from backend.web.body import BodyLimits, read_request_body
-from backend.web.client import ClientWatch
+from backend.web.client import ClientWatch, Track
 from backend.web.replies import empty_response, json_response, text_response
 
 _log = get_logger(__name__)
@@ -46,7 +46,8 @@ async def respond(
     error handler to give them their status.
     """
     body = await read_request_body(request, limits)
-    watch = ClientWatch(request.receive, limits.write_stall_seconds).start()
+    track: Track | None = getattr(request.state, "track", None)
+    watch = ClientWatch(request.receive, limits.write_stall_seconds).start(track)
     try:
         with watch.guard():
             answer = await open_answer(body)
@@ -86,6 +87,9 @@ class AnswerResponse(Response):
         super().__init__()
         self._answer = answer
         self._watch = watch
+        self._is_begun = False
+        self._is_over = False
+        """Whether the last of it was written: the end of the answer, or the error that takes its place."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 (the watch receives)
         """Write the answer; see the module for what happens when it fails."""
@@ -93,6 +97,7 @@ class AnswerResponse(Response):
         direct, close = extensions.get(DIRECT_SEND, send), extensions.get(CLOSE)
         try:
             with self._watch.guard():
+                self._is_begun = True
                 headers = [(b"content-type", self._answer.content_type.encode()), *_STREAM_HEADERS]
                 await send({"type": "http.response.start", "status": 200, "headers": headers})
                 is_whole = await self._stream_or_tell(direct)
@@ -101,11 +106,13 @@ class AnswerResponse(Response):
         except ClientGone:
             if abort := extensions.get(ABORT):
                 abort()
+        except GatewayError as error:
+            if not self._is_begun:
+                raise
+            # Whoever asks may not go on.
+            await self._end(direct, extensions, error)
         except asyncio.CancelledError:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_CUT_SECONDS):
-                    await self._tell(direct, GatewayError("the gateway is shutting down; try again"))
-                    await self._hang_up(close)
+            await self._end(direct, extensions, GatewayError("the gateway is shutting down; try again"))
             raise
         finally:
             self._watch.stop()
@@ -122,13 +129,13 @@ class AnswerResponse(Response):
 
     async def _stream(self, send: Send) -> None:
         answer, watch = self._answer, self._watch
-        is_open = True
         async for data in answer:
-            is_open = not answer.finished
+            self._is_over = answer.finished
             watch.sending()
-            await send({"type": "http.response.body", "body": data, "more_body": is_open})
+            await send({"type": "http.response.body", "body": data, "more_body": not self._is_over})
             watch.sent()
-        if is_open:
+        if not self._is_over:
+            self._is_over = True
             await self._write(send, b"", more=False)
 
     async def _write(self, send: Send, data: bytes, *, more: bool) -> None:
@@ -137,8 +144,20 @@ class AnswerResponse(Response):
         await send({"type": "http.response.body", "body": data, "more_body": more})
         self._watch.sent()
 
+    async def _end(self, send: Send, extensions: Mapping[str, Callable[[], None]], error: GatewayError) -> None:
+        """Tell the client, unless it has the end already, and hang up; one that does not read is not waited for."""
+        try:
+            async with asyncio.timeout(_CUT_SECONDS):
+                if not self._is_over:
+                    await self._tell(send, error)
+                await self._hang_up(extensions.get(CLOSE))
+        except TimeoutError:
+            if abort := extensions.get(ABORT):
+                abort()
+
     async def _tell(self, send: Send, error: GatewayError) -> None:
         """Tell the client that the answer failed."""
+        self._is_over = True
         _log.warning("answer_cut", reason=error.message)
         await self._write(send, self._answer.encode_error(error), more=True)
 

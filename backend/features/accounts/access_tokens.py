@@ -55,7 +55,7 @@ class AccessTokens:
 
         return jwt.encode(claims, self._key, algorithm=_ALGORITHM)
 
-    async def find(self, secret: str) -> Principal | None:
+    async def find(self, secret: str, peer: str = "") -> Principal | None:  # noqa: ARG002 (good from everywhere)
         """Return whose token this is; None for anything that is not a token of ours whose session is alive."""
         claims = self._claims(secret)
         if claims is None:

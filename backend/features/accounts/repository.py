@@ -1,6 +1,7 @@
 """The queries of users, roles, sessions and one-time tokens."""
 
 import uuid
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
@@ -41,6 +42,11 @@ class Users(Repository[User]):
     async def trigrammes(self, session: AsyncSession) -> set[str]:
         """Return those in use."""
         return set((await session.scalars(select(User.trigramme))).all())
+
+    async def active(self, session: AsyncSession, user_ids: Collection[uuid.UUID]) -> set[uuid.UUID]:
+        """Return which of these are there and not suspended."""
+        statement = select(User.id).where(User.id.in_(user_ids), User.is_active.is_(True))
+        return set((await session.scalars(statement)).all())
 
     async def other_admins(self, session: AsyncSession, user_id: uuid.UUID) -> int:
         """Return how many active administrators there are besides a user."""
@@ -97,6 +103,11 @@ class Sessions(Repository[Session]):
         statement = select(Session, User).join(User, User.id == Session.user_id).where(Session.id == session_id)
         found = (await session.execute(statement)).unique().one_or_none()
         return None if found is None else (found[0], found[1])
+
+    async def over(self, session: AsyncSession, session_ids: Collection[uuid.UUID]) -> set[str]:
+        """Return which of these were ended, as texts."""
+        statement = select(Session.id).where(Session.id.in_(session_ids), Session.revoked_at.is_not(None))
+        return {str(session_id) for session_id in await session.scalars(statement)}
 
     async def end(self, session: AsyncSession, session_id: uuid.UUID, now: datetime) -> bool:
         """End a session; return whether it was alive."""

@@ -5,9 +5,10 @@ only within a few seconds, once, from the same device and while the successor is
 lost, and the same successor is given again. Thirty days after logging in, or after seven without use, it is over.
 """
 
+import contextlib
 import hmac
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -19,9 +20,10 @@ from backend.features.accounts.access_tokens import LIFETIME_SECONDS, AccessToke
 from backend.features.accounts.known_sessions import KnownSession, KnownSessions
 from backend.features.accounts.models import RefreshToken, Session, User
 from backend.features.accounts.one_time import new_token, next_token, token_hash
-from backend.features.accounts.repository import Sessions
+from backend.features.accounts.repository import Sessions, Users
 from backend.features.audit.service import AuditLog, Caller, Subject
 from backend.features.auth.principal import Permission, Principal
+from backend.features.auth.running import RunningCalls
 
 ABSOLUTE, IDLE, GRACE = timedelta(days=30), timedelta(days=7), timedelta(seconds=10)
 _PREFIX = "gw-refresh-"
@@ -46,17 +48,27 @@ class SessionService:
         database: keeps them.
         audit: is told when one ends out of turn.
         key: signs access tokens; successors of refresh tokens are made with a key of their own that comes from it.
+        running: the answers that end with a session or an account.
         now: the time, with its zone.
     """
 
-    def __init__(self, database: Database, audit: AuditLog, key: bytes, now: Callable[[], datetime] = utc_now) -> None:
+    def __init__(
+        self,
+        database: Database,
+        audit: AuditLog,
+        key: bytes,
+        running: RunningCalls,
+        now: Callable[[], datetime] = utc_now,
+    ) -> None:
         self.known = KnownSessions(self._load)
+        self.known.tell(running.look)
+        running.ask(self._ended)
         self.access_tokens = AccessTokens(key, self.known, lambda: now().timestamp())
         self._database = database
         self._audit = audit
         self._key = hmac.digest(key, b"successors of refresh tokens", "sha256")
         self._now = now
-        self._sessions = Sessions()
+        self._users, self._sessions = Users(), Sessions()
 
     async def begin(self, transaction: Transaction, user: User, device: str) -> Grant:
         """Return tokens for a new session of a user; part of the caller's transaction."""
@@ -90,7 +102,7 @@ class SessionService:
             if again is not None:
                 return self._grant(user, session, again)
             await self._end_copied(transaction, session, request_id)
-        self.known.forget_session(session.id)
+        self.known.forget(session.id)
         raise NotAuthenticated(_OVER)
 
     async def end(self, caller: Caller, session_id: uuid.UUID, owner_id: uuid.UUID | None = None) -> None:
@@ -102,7 +114,7 @@ class SessionService:
             if await self._sessions.end(transaction, session_id, self._now()):
                 subject = Subject("session", session_id, row.user_id)
                 await self._audit.record(transaction, caller, "session.end", subject)
-        self.known.forget_session(session_id)
+        self.known.forget(session_id)
 
     async def end_all(self, transaction: Transaction, user_id: uuid.UUID) -> None:
         """End every session of a user; the caller calls `known.forget_user` after the transaction."""
@@ -141,6 +153,14 @@ class SessionService:
     def _grant(self, user: User, session: Session, refresh_token: str) -> Grant:
         return Grant(self.access_tokens.issue(user.id, session.id, user.token_version), refresh_token)
 
+    async def _ended(self, callers: frozenset[Principal]) -> set[Principal]:
+        """Return which callers lost their account, were suspended, or use a session that is over."""
+        users = {caller.user_id for caller in callers if caller.user_id is not None}
+        async with self._database.reading() as reading:
+            active = await self._users.active(reading, users)
+            over = await self._sessions.over(reading, _ids(caller.key_id for caller in callers))
+        return {caller for caller in callers if caller.user_id not in active or caller.key_id in over}
+
     async def _load(self, session_id: uuid.UUID) -> KnownSession | None:
         async with self._database.reading() as reading:
             found = await self._sessions.with_user(reading, session_id)
@@ -162,6 +182,15 @@ def principal_for(user: User, key_id: str | None) -> Principal:
         trigramme=user.trigramme,
         role_id=user.role_id,
     )
+
+
+def _ids(texts: Iterable[str | None]) -> set[uuid.UUID]:
+    """Return those that are ids: callers are known by other things than sessions, too."""
+    found = set()
+    for text in texts:
+        with contextlib.suppress(ValueError):
+            found.add(uuid.UUID(text or ""))
+    return found
 
 
 def _harmless(device: str) -> str:

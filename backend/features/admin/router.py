@@ -4,10 +4,11 @@ from collections import Counter
 
 from fastapi import APIRouter, Request
 
+from backend.core.db.pages import Page
 from backend.features.auth.policies import permitted
 from backend.features.auth.principal import OPERATOR, Permission
 from backend.features.catalog.service import CatalogService
-from backend.web.side_api import Reply, SideRoute
+from backend.web.side_api import PageReply, Paging, Reply, SideRoute, page_reply
 
 router = APIRouter(
     prefix="/api/v1/admin/backends",
@@ -29,15 +30,8 @@ class BackendRead(Reply):
     in_flight: int
 
 
-class BackendList(Reply):
-    """All configured backends."""
-
-    items: list[BackendRead]
-    total: int
-
-
-@router.get("")
-async def list_backends(request: Request) -> BackendList:
+@router.get("", response_model=PageReply[BackendRead])
+async def list_backends(request: Request, paging: Paging) -> dict[str, object]:
     """List the configured backends, whether they are well, and how many models each offers."""
     catalog: CatalogService = request.state.container.catalog
     counts = Counter(
@@ -54,4 +48,5 @@ async def list_backends(request: Request) -> BackendList:
         )
         for backend in catalog.backends
     ]
-    return BackendList(items=items, total=len(items))
+    shown = items[paging.skip : paging.skip + paging.limit]
+    return page_reply(BackendRead, Page(shown, len(items), paging.skip, paging.limit))

@@ -10,7 +10,8 @@ from backend.features.agents.schemas import AgentRead, AgentWrite
 from backend.features.agents.service import AgentView
 from backend.features.audit.deps import caller_of
 from backend.features.auth.deps import principal_of
-from backend.features.auth.policies import ACCOUNTS
+from backend.features.auth.policies import ACCOUNTS, permitted
+from backend.features.auth.principal import Permission
 from backend.web.side_api import PageReply, Paging, SideRoute, page_reply
 
 _BODY_BYTES = 2**20
@@ -22,6 +23,12 @@ router = APIRouter(
     route_class=SideRoute,
     dependencies=[ACCOUNTS],
     max_body_size=_BODY_BYTES,
+)
+administration = APIRouter(
+    prefix="/api/v1/admin/agents",
+    tags=["administration"],
+    route_class=SideRoute,
+    dependencies=[permitted(Permission.MANAGE_AGENTS)],
 )
 
 
@@ -60,3 +67,9 @@ async def remove(request: Request, agent_id: uuid.UUID) -> Response:
     """Remove an agent of yours."""
     await agents_of(request).delete(caller_of(request), agent_id)
     return Response(status_code=204)
+
+
+@administration.get("", response_model=PageReply[AgentRead])
+async def list_all(request: Request, paging: Paging) -> dict[str, object]:
+    """List everybody's agents; they are changed and removed where their owners do it."""
+    return page_reply(AgentRead, await agents_of(request).page(principal_of(request), paging))

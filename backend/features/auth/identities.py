@@ -14,7 +14,7 @@ signatures that fit are kept, so that strangers cannot fill the memory. Each pro
 
 import base64
 import binascii
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from backend.core.errors import NotAuthenticated, NotRegistered
@@ -36,16 +36,21 @@ class Identities:
     """Tells who signed a request.
 
     Args:
-        store: the registered public keys.
+        stores: the registered public keys, asked in order.
         tolerance_seconds: how far the time of a request may be from ours, either way.
         connect_page: where a caller learns how to register, as a whole URL; None when the gateway has no public one.
         now: Unix time.
     """
 
     def __init__(
-        self, store: IdentityStore, *, tolerance_seconds: float, connect_page: str | None, now: Callable[[], float]
+        self,
+        stores: Iterable[IdentityStore],
+        *,
+        tolerance_seconds: float,
+        connect_page: str | None,
+        now: Callable[[], float],
     ) -> None:
-        self._store = store
+        self._stores = tuple(stores)
         self._tolerance = tolerance_seconds
         self._connect_page = connect_page
         self._now = now
@@ -55,7 +60,7 @@ class Identities:
         """Return who signed a request; raise `NotAuthenticated` with what is wrong with it."""
         if signed.seconds is None:
             raise NotAuthenticated("a signed request tells when it was signed, as ?ts=<Unix seconds> and nothing else")
-        principal = await self._store.find(signed.public_key)
+        principal = await self._find(signed.public_key)
         if principal is None:
             raise NotRegistered(
                 "your public key is not registered at this gateway; send ~/.ollama/id_ed25519.pub to whoever runs it",
@@ -71,6 +76,12 @@ class Identities:
             raise NotAuthenticated("the signature does not fit the request; a proxy may have changed its path")
         self._remember(signed, now)
         return principal
+
+    async def _find(self, public_key: str) -> Principal | None:
+        for store in self._stores:
+            if (principal := await store.find(public_key)) is not None:
+                return principal
+        return None
 
     def _connect_url(self, public_key: str) -> str | None:
         if self._connect_page is None:

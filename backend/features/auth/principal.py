@@ -45,7 +45,7 @@ class Principal:
     """Who is calling; holds ids, never a credential."""
 
     key_id: str | None
-    """What the caller was known by: first characters of a key's hash, a session's id, or None for anybody."""
+    """What the caller was known by: first characters of a key's hash, an id, or None for anybody."""
     permissions: frozenset[Permission] = CALLER
     models: frozenset[str] | None = None
     """Keys of the model names (`ModelName.key`) this caller may use; None means all."""
@@ -54,6 +54,10 @@ class Principal:
     trigramme: str = ""
     """The namespace of the user's agents; "" without an account."""
     role_id: uuid.UUID | None = None
+    requests_per_minute: int | None = None
+    """How many requests this credential may send in a minute; None means any number."""
+    tokens_per_day: int | None = None
+    """How many tokens this credential may use in a day; told here, counted by nobody yet."""
 
     def may(self, permission: Permission) -> bool:
         """Whether the caller has a permission."""

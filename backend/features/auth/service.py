@@ -7,6 +7,7 @@ from backend.core.errors import InvalidRequest, NotAuthenticated
 from backend.features.auth.credentials import SignedRequest, read_credential, shows_key_in_query
 from backend.features.auth.identities import Identities
 from backend.features.auth.principal import ANONYMOUS, Principal
+from backend.features.auth.rates import MemoryRates, RequestRates
 from backend.features.auth.stores import KeyStore
 
 MIN_KEY_LENGTH = 20
@@ -24,14 +25,21 @@ class Authenticator:
     Args:
         stores: asked in order for the API key or token a caller shows.
         identities: checks signed requests.
+        rates: counts the requests of credentials that may send only so many.
         is_open: whether everybody may call. A credential that is known still says who calls, any other is ignored.
     """
 
     def __init__(
-        self, stores: Iterable[KeyStore], identities: Identities | None = None, *, is_open: bool = False
+        self,
+        stores: Iterable[KeyStore],
+        identities: Identities | None = None,
+        rates: RequestRates | None = None,
+        *,
+        is_open: bool = False,
     ) -> None:
         self._stores = tuple(stores)
         self._identities = identities
+        self._rates = rates or MemoryRates()
         self._is_open = is_open
 
     @property
@@ -42,8 +50,15 @@ class Authenticator:
     async def authenticate(self, scope: Mapping[str, Any]) -> Principal:
         """Return who sends the request of an ASGI scope.
 
-        Raises `NotAuthenticated` without a valid credential, `InvalidRequest` for two that differ.
+        Raises `NotAuthenticated` without a valid credential, `InvalidRequest` for two that differ, `RateLimited` for
+        one that was used too often.
         """
+        principal = await self._find(scope)
+        if principal.requests_per_minute is not None:
+            await self._rates.admit(principal.key_id or "", principal.requests_per_minute)
+        return principal
+
+    async def _find(self, scope: Mapping[str, Any]) -> Principal:
         if not self._is_open:
             return await self._identify(read_credential(scope), scope)
         try:
@@ -59,7 +74,9 @@ class Authenticator:
             if self._identities is None:
                 raise NotAuthenticated(_MISSING)
             return await self._identities.identify(credential)
+        client = scope.get("client")
+        peer = client[0] if client else ""
         for store in self._stores:
-            if (principal := await store.find(credential)) is not None:
+            if (principal := await store.find(credential, peer)) is not None:
                 return principal
         raise NotAuthenticated(_WRONG)

@@ -14,11 +14,17 @@ class KeyStore(Protocol):
 
     `find` is asked once per request, with whatever a stranger sent: it must not tell by its timing how much of a key
     was right (look up by hash), must not keep or log what it is given, and answers None for a key it does not know, one
-    that has expired, and one whose owner may no longer call.
+    that has expired, one that may not be used from where it comes, and one whose owner may no longer call.
     """
 
-    async def find(self, secret: str) -> Principal | None:
-        """Return who shows this key."""
+    async def find(self, secret: str, peer: str = "") -> Principal | None:
+        """Return who shows this key.
+
+        Args:
+            secret: the key.
+            peer: the address at the other end of the connection itself, never one that a header names; "" when it has
+                none.
+        """
         ...
 
 
@@ -39,7 +45,7 @@ class SettingsKeys:
     def __init__(self, keys: Mapping[str, frozenset[Permission]]) -> None:
         self._principals = {_digest(key): Principal(_short_id(key), permits) for key, permits in keys.items()}
 
-    async def find(self, secret: str) -> Principal | None:
+    async def find(self, secret: str, peer: str = "") -> Principal | None:  # noqa: ARG002 (good from everywhere)
         """Return who shows this key."""
         return self._principals.get(_digest(secret))
 

@@ -1,15 +1,11 @@
 """Where the catalog finds models of ours, whoever keeps them."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Protocol
 
 from backend.features.auth.principal import Principal
-from backend.llm.names import DEFAULT_HOST, ModelName
+from backend.llm.names import ModelName
 from backend.llm.presets import Preset
-
-OWN_NAMESPACE = "me"
-"""In a name: the caller's own trigramme. Trigrammes have three letters, so it never is one."""
 
 
 class PresetSource(Protocol):
@@ -42,9 +38,3 @@ class NoPresets:
     def takes(self, name: ModelName) -> bool:  # noqa: ARG002 (the port's arguments)
         """See `PresetSource.takes`."""
         return False
-
-
-def spelled_out(name: ModelName, trigramme: str) -> ModelName:
-    """Return a name with the caller's trigramme in place of `me`; callers without an account have no `me`."""
-    is_own = trigramme and name.namespace.lower() == OWN_NAMESPACE and name.host.lower() == DEFAULT_HOST
-    return replace(name, namespace=trigramme) if is_own else name

@@ -10,10 +10,10 @@ from backend.core.errors import InvalidRequest
 from backend.core.logging import get_logger
 from backend.features.auth.principal import Principal
 from backend.features.catalog.backends import Backend
-from backend.features.catalog.presets import NoPresets, PresetSource, spelled_out
+from backend.features.catalog.presets import NoPresets, PresetSource
 from backend.llm.capabilities import Capability, ModelInfo
 from backend.llm.errors import ModelNotFound, ProviderError
-from backend.llm.names import ModelName, listable_name, parse_name
+from backend.llm.names import ModelName, listable_name, parse_name, spelled_out
 from backend.llm.presets import Preset
 
 _log = get_logger(__name__)

@@ -7,11 +7,14 @@ from typing import Any
 from sqlalchemy import ForeignKey, String
 from sqlalchemy.orm import Mapped, mapped_column
 
-from backend.core.db.tables import Dated, Row
+from backend.core.db.tables import Dated, Row, utc_now
 
 
 class ApiKey(Dated, Row):
-    """An API key by its hash; the key itself was shown once and is not kept."""
+    """An API key by its hash; the key itself was shown once and is not kept.
+
+    SHA-256 without salt or pepper is enough for 256 random bits: there is nothing to guess or to look up in a table.
+    """
 
     __tablename__ = "api_keys"
 
@@ -32,6 +35,9 @@ class ApiKey(Dated, Row):
     revoked_at: Mapped[datetime | None] = mapped_column(default=None)
     last_used_at: Mapped[datetime | None] = mapped_column(default=None)
     """Written at most once a minute."""
+    previous_hash: Mapped[str | None] = mapped_column(String(64), unique=True, default=None)
+    """The hash of the key this one replaced, while that one is still good."""
+    previous_until: Mapped[datetime | None] = mapped_column(default=None)
 
 
 class PublicKey(Row):
@@ -43,5 +49,4 @@ class PublicKey(Row):
     name: Mapped[str] = mapped_column(String(100))
     blob: Mapped[str] = mapped_column(String(120), unique=True)
     """The second word of `id_ed25519.pub`: base64 of the SSH wire form."""
-    created_at: Mapped[datetime]
-    revoked_at: Mapped[datetime | None] = mapped_column(default=None)
+    created_at: Mapped[datetime] = mapped_column(default=utc_now)

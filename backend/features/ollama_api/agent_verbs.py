@@ -13,12 +13,11 @@ from backend.features.agents.models import Agent
 from backend.features.agents.service import AgentService, require_owner
 from backend.features.audit.service import Caller
 from backend.features.auth.principal import Permission, Principal
-from backend.features.catalog.presets import OWN_NAMESPACE, spelled_out
 from backend.features.catalog.service import CatalogModel, CatalogService
 from backend.features.ollama_api.management import Management
 from backend.features.ollama_api.progress import ProgressAnswer
 from backend.llm.errors import ModelNotFound, ProviderError
-from backend.llm.names import DEFAULT_HOST, DEFAULT_TAG, ModelName, parse_name
+from backend.llm.names import DEFAULT_HOST, DEFAULT_TAG, OWN_NAMESPACE, ModelName, parse_name, spelled_out
 from backend.wire.ollama.management import CopyBody, CreateBody, DeleteBody, PushBody
 from backend.wire.ollama.schemas import read_body
 

@@ -13,6 +13,7 @@ from backend.core.errors import NotAuthenticated
 from backend.features.accounts.models import Role, User
 from backend.features.accounts.sessions import GRACE, SessionService
 from backend.features.audit.service import AuditLog
+from backend.features.auth.running import RunningCalls
 
 WAITS = st.sampled_from([0, 1, 11, 3600, 6 * 86_400, 8 * 86_400])
 STEPS = st.lists(st.tuples(st.integers(0, 5), WAITS, st.sampled_from(["laptop", "thief"])), min_size=1, max_size=12)
@@ -29,7 +30,7 @@ class Clock:
 async def play(folder: Path, steps: list[tuple[int, int, str]]) -> None:
     clock = Clock()
     async with open_database(load_settings(None, data_dir=folder)) as database:
-        sessions = SessionService(database, AuditLog(database), b"k" * 32, clock)
+        sessions = SessionService(database, AuditLog(database), b"k" * 32, RunningCalls(), clock)
         async with database.transaction() as transaction:
             for table in (User, Role):
                 await transaction.execute(table.__table__.delete())

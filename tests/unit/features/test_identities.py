@@ -39,7 +39,7 @@ def identities(clock: Clock) -> Identities:
 
 def known(clock: Clock, page: str | None = None) -> Identities:
     store = SettingsIdentities([CALLING.public_key])
-    return Identities(store, tolerance_seconds=300, connect_page=page, now=clock)
+    return Identities([store], tolerance_seconds=300, connect_page=page, now=clock)
 
 
 def signed(

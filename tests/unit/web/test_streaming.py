@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from starlette.types import Scope
 
-from backend.core.errors import ClientGone, GatewayError, InvalidRequest, PayloadTooLarge
+from backend.core.errors import ClientGone, GatewayError, InvalidRequest, NotAuthenticated, PayloadTooLarge
 from backend.llm.errors import ProviderTimeout
 from backend.web import streaming
 from backend.web.body import BodyLimits
@@ -287,3 +287,71 @@ class TestRespond:
 
         with pytest.raises(PayloadTooLarge):
             await respond(Client(b"x" * (LIMIT + 1)).request(), LIMITS, forbidden)  # type: ignore[arg-type]
+
+
+ENDED = NotAuthenticated("your access was ended")
+
+
+async def test_a_caller_who_may_not_go_on_is_told_and_cut() -> None:
+    rig = Rig(ScriptedAnswer(b"a\n", asyncio.Event()))
+    task = rig.start()
+    await settle_loop()
+    rig.watch.cut(ENDED)
+    rig.watch.cut(ENDED)
+    await asyncio.wait_for(task, 5)
+    assert rig.client.body == b"a\nerror: your access was ended\n"
+    assert not rig.client.is_complete
+    assert (rig.calls, rig.answer.closes) == (["close"], 1)
+
+
+async def test_a_caller_cut_before_the_start_gets_a_status_of_their_own() -> None:
+    rig = Rig(ScriptedAnswer(b"a\n"))
+    rig.watch.cut(ENDED)
+    with pytest.raises(NotAuthenticated):
+        await rig.run()
+    assert rig.client.sent == []
+    assert rig.answer.closes == 1
+
+
+async def test_a_cut_does_not_wait_for_a_client_that_does_not_read() -> None:
+    rig = Rig(ScriptedAnswer(b"a\n", asyncio.Event()), stall=60)
+    rig.client.write = lambda message: hang() if b"error" in message.get("body", b"") else None
+    task = rig.start()
+    await settle_loop()
+    rig.watch.cut(ENDED)
+    await asyncio.wait_for(task, 5)
+    assert (rig.calls, rig.answer.closes) == (["abort"], 1)
+
+
+@pytest.mark.parametrize("answer", [ScriptedAnswer(b"a\n"), Unknowing(b"a\n")])
+async def test_a_cut_adds_nothing_to_an_answer_that_is_whole(answer: ScriptedAnswer) -> None:
+    rig = Rig(answer)
+    released = asyncio.Event()
+    last = b"a\n" if type(answer) is ScriptedAnswer else b""
+    rig.client.write = lambda message: released.wait() if message.get("body") == last else None
+    task = rig.start()
+    await settle_loop()
+    rig.watch.cut(ENDED)
+    await asyncio.wait_for(task, 5)
+    assert b"error" not in rig.client.body
+    assert rig.calls == ["close"]
+
+
+async def test_a_request_is_tracked_until_its_response_is_over() -> None:
+    tracked: list[object] = []
+    client = Client()
+
+    def track(cut: object) -> Any:
+        tracked.append(cut)
+        return lambda: tracked.remove(cut)
+
+    request = client.request()
+    request.state.track = track
+
+    async def opened(_body: bytes) -> ScriptedAnswer:
+        return ScriptedAnswer(b"a\n")
+
+    response = await respond(request, LIMITS, opened)
+    assert len(tracked) == 1
+    await response(request.scope, client.receive, client.send)
+    assert tracked == []

@@ -129,7 +129,7 @@ async def test_what_is_forgotten_is_asked_again(forget: str) -> None:
     assert await sessions.find(SESSION) is KNOWN
     assert await sessions.find(SESSION) is KNOWN
     {
-        "session": lambda: sessions.forget_session(SESSION),
+        "session": lambda: sessions.forget(SESSION),
         "user": lambda: sessions.forget_user(USER),
         "all": sessions.forget_all,
     }[forget]()

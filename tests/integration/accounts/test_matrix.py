@@ -1,0 +1,165 @@
+"""Who gets at whose things: every route with an id, asked by everybody, against a table.
+
+A foreign object is answered as one that does not exist, to the letter. A new route with an id has to get a row here.
+"""
+
+import re
+import uuid
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.architecture.test_policies import labels, router_routes
+from tests.integration.accounts.conftest import KEY, Side
+
+OWNER, OTHER, SUSPENDED = "owner@example.org", "other@example.org", "suspended@example.org"
+CALLERS = ("owner", "other", "suspended", "anonymous", "settings key", "admin")
+SECRET = "the owner's prompt"  # noqa: S105 (a prompt)
+UNIQUE = "<unique>"
+"""In a body, stands for a name that nothing has yet."""
+AGENT = {"model": "demo", "system_prompt": SECRET}
+
+
+@dataclass(frozen=True)
+class Row:
+    """What each caller is told about an object of the owner's; strangers are always told 401."""
+
+    owner: int
+    other: int
+    admin: int
+    settings_key: int
+    body: Mapping[str, Any] | None = None
+
+    def verdict(self, caller: str) -> int:
+        if caller in ("suspended", "anonymous"):
+            return 401
+        return int(getattr(self, caller.replace(" ", "_")))
+
+
+def own(status: int, body: Mapping[str, Any] | None = None, *, admin: int = 404) -> Row:
+    """What people do with their own things: to others they are not there, and a settings key has none."""
+    return Row(owner=status, other=404, admin=admin, settings_key=401, body=body)
+
+
+def administered(status: int, body: Mapping[str, Any] | None = None) -> Row:
+    """What only those may do who have the permission: others learn nothing, not even about their own."""
+    return Row(owner=403, other=403, admin=status, settings_key=403, body=body)
+
+
+TABLE = {
+    "DELETE /api/v1/sessions/{session_id}": own(204),
+    "GET /api/v1/agents/{agent_id}": own(200, admin=200),
+    "PUT /api/v1/agents/{agent_id}": own(200, {**AGENT, "name": UNIQUE}, admin=200),
+    "DELETE /api/v1/agents/{agent_id}": own(204, admin=204),
+    "GET /api/v1/admin/users/{user_id}": administered(200),
+    "PATCH /api/v1/admin/users/{user_id}": administered(200, {"name": "Somebody"}),
+    "DELETE /api/v1/admin/users/{user_id}": administered(204),
+    "POST /api/v1/admin/users/{user_id}/password": administered(204, {"password": "quite another phrase"}),
+    "GET /api/v1/admin/users/{user_id}/sessions": administered(200),
+    "DELETE /api/v1/admin/sessions/{session_id}": administered(204),
+    "GET /api/v1/admin/roles/{role_id}": administered(200),
+    "PATCH /api/v1/admin/roles/{role_id}": administered(200, {"description": "Changed."}),
+    "DELETE /api/v1/admin/roles/{role_id}": administered(204),
+}
+
+
+class World:
+    """A gateway with everybody in it, and new things of the owner's whenever they are needed."""
+
+    def __init__(self, admin: Side, callers: Mapping[str, Side]) -> None:
+        self.callers = callers
+        self._admin = admin
+        self._made = 0
+        self._makers: Mapping[str, Callable[[], Awaitable[str]]] = {
+            "session_id": self._session,
+            "agent_id": self._agent,
+            "user_id": self._user,
+            "role_id": self._role,
+        }
+
+    @classmethod
+    async def begin(cls, admin: Side) -> "World":
+        permissions = ["models:use", "agents:write", "keys:write"]
+        await admin.ask("POST", "/admin/roles", {"name": "others", "permissions": permissions})
+        await admin.make_user(OWNER)
+        await admin.make_user(OTHER, role="others")
+        gone = await admin.make_user(SUSPENDED)
+        suspended = await admin.as_user(SUSPENDED)
+        assert (await admin.ask("PATCH", f"/admin/users/{gone['id']}", {"is_active": False})).status_code == 200
+        owner = await admin.as_user(OWNER)
+        credential = owner.headers["authorization"]
+        cookies = f"access_token={credential[7:]}; authorization={credential}; session={credential[7:]}"
+        callers = {
+            "owner": owner,
+            "other": await admin.as_user(OTHER),
+            "suspended": suspended,
+            "anonymous": Side(admin.client, admin.container, {"cookie": cookies}),
+            "settings key": Side(admin.client, admin.container, {"x-api-key": KEY}),
+            "admin": admin,
+        }
+        return cls(admin, callers)
+
+    async def make(self, name: str) -> str:
+        """Return the id of a new thing of the owner's, by the name of a path's parameter."""
+        self._made += 1
+        return await self._makers[name]()
+
+    async def _session(self) -> str:
+        owner = await self._admin.as_user(OWNER)
+        sessions = (await owner.ask("GET", "/sessions")).json()["items"]
+        return str(next(session["id"] for session in sessions if session["is_current"]))
+
+    async def _agent(self) -> str:
+        reply = await self.callers["owner"].ask("POST", "/agents", {**AGENT, "name": f"agent-{self._made}"})
+        return str(reply.json()["id"])
+
+    async def _user(self) -> str:
+        return str((await self._admin.make_user(f"somebody{self._made}@example.org"))["id"])
+
+    async def _role(self) -> str:
+        body = {"name": f"role-{self._made}", "permissions": ["models:use"]}
+        return str((await self._admin.ask("POST", "/admin/roles", body)).json()["id"])
+
+    async def ask(self, caller: str, route: str, ids: Mapping[str, str]) -> httpx.Response:
+        method, _, path = route.partition(" ")
+        body = TABLE[route].body
+        if body is not None:
+            body = {key: f"new-{uuid.uuid4().hex[:8]}" if value == UNIQUE else value for key, value in body.items()}
+        return await self.callers[caller].ask(method, path.removeprefix("/api/v1").format(**ids), body)
+
+
+def parameters(path: str) -> list[str]:
+    return re.findall(r"{(\w+)", path)
+
+
+def routes_with_ids() -> set[str]:
+    return {
+        name
+        for route in router_routes()
+        if route.path.startswith("/api/v1/") and parameters(route.path)
+        for name in labels(route)
+    }
+
+
+def test_every_route_with_an_id_has_a_row() -> None:
+    assert TABLE.keys() == routes_with_ids()
+
+
+@pytest.mark.parametrize("route", TABLE)
+async def test_everybody_gets_what_the_table_says_and_no_more(admin: Side, route: str) -> None:
+    world = await World.begin(admin)
+    names = parameters(route)
+    for caller in CALLERS:
+        verdict = TABLE[route].verdict(caller)
+        found = await world.ask(caller, route, {name: await world.make(name) for name in names})
+        assert found.status_code == verdict, (caller, found.text)
+        missing = await world.ask(caller, route, {name: str(uuid.uuid4()) for name in names})
+        is_allowed = verdict < 300
+        assert missing.status_code == (404 if is_allowed else verdict), (caller, missing.text)
+        assert is_allowed or found.content == missing.content, caller
+        assert is_allowed or SECRET not in found.text
+        malformed = await world.ask(caller, route, dict.fromkeys(names, "1' or '1'='1"))
+        assert malformed.status_code == (422 if verdict in (200, 204, 404) else verdict), (caller, malformed.text)
