@@ -45,9 +45,13 @@ def accepted_keys(settings: Settings) -> dict[str, frozenset[Permission]] | None
             )
         return None
     if not knows_somebody:
+        asked, way_out = (
+            ("GATEWAY_AUTH=keys wants keys and there is none", "leave GATEWAY_AUTH out")
+            if is_private
+            else (f"callers from outside need a key when {settings.server.host} is bound", "bind 127.0.0.1")
+        )
         raise ConfigurationError(
-            f"callers from outside need a key when {settings.server.host} is bound: set GATEWAY_API_KEYS "
-            "(for example to the output of 'openssl rand -hex 32'), or bind 127.0.0.1"
+            f"{asked}: set GATEWAY_API_KEYS (for example to the output of 'openssl rand -hex 32'), or {way_out}"
         )
     return keys
 

@@ -48,6 +48,11 @@ def test_on_loopback_keys_are_asked_when_there_are_some(
     assert known(settings(auth, host, keys)) == accepted
 
 
+def test_a_gateway_that_is_told_to_ask_for_keys_and_has_none_says_the_ways_out() -> None:
+    with pytest.raises(ConfigurationError, match=r"GATEWAY_AUTH=keys.*set GATEWAY_API_KEYS.*leave GATEWAY_AUTH out"):
+        accepted_keys(settings("keys", "127.0.0.1"))
+
+
 @pytest.mark.parametrize("host", PUBLIC)
 @pytest.mark.parametrize("auth", ["auto", "keys"])
 def test_a_public_bind_needs_keys(host: str, auth: str) -> None:
