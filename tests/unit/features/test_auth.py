@@ -95,7 +95,7 @@ async def test_who_shows_nothing_is_told_of_signing_where_callers_may_sign(keys:
     store = SettingsIdentities([CliIdentity().public_key])
     identities = Identities(store, tolerance_seconds=300, connect_page=None, now=lambda: 0.0)
     told = []
-    for gateway in (keys, Authenticator(SettingsKeys({}), identities)):
+    for gateway in (keys, Authenticator([SettingsKeys({})], identities)):
         with pytest.raises(NotAuthenticated) as caught:
             await gateway.authenticate(scope_of({}))
         told.append("OLLAMA_AUTH=1" in str(caught.value))
