@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from fastapi import Request
 
-from backend.core.errors import NotAuthenticated, NotFound
+from backend.core.errors import NotAuthenticated, NotFound, NotPermitted
 from backend.features.accounts.administration import UserAdministration
 from backend.features.accounts.attempts import Attempts
 from backend.features.accounts.provider_logins import ProviderLogins
@@ -53,6 +53,16 @@ def own_id(request: Request) -> uuid.UUID:
     if user_id is None:
         raise NotAuthenticated("log in first")
     return user_id
+
+
+def logged_in_id(request: Request) -> uuid.UUID:
+    """Return whose account the caller's is; raise `NotPermitted` for one who shows a key instead of having logged in.
+
+    A key may be bound to little, so it changes neither the account nor who is logged in to it.
+    """
+    if session_id_of(request) is None:
+        raise NotPermitted("log in for this: a key changes neither the account nor its sessions")
+    return own_id(request)
 
 
 def session_id_of(request: Request) -> uuid.UUID | None:

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request
 
 from backend.core.errors import InvalidRequest
 from backend.features.accounts.attempts import Attempt
-from backend.features.accounts.deps import accounts_of, own_id, session_id_of, stranger_at
+from backend.features.accounts.deps import accounts_of, logged_in_id, own_id, session_id_of, stranger_at
 from backend.features.accounts.models import Session, User
 from backend.features.accounts.schemas import (
     Bootstrap,
@@ -85,7 +85,7 @@ async def read_me(request: Request) -> MeRead:
 @router.patch("/auth/me")
 async def update_me(request: Request, body: OwnUpdate) -> MeRead:
     """Change one's name, or one's password with the old one; a new password ends every session, this one too."""
-    own, user_id = accounts_of(request).own, own_id(request)
+    own, user_id = accounts_of(request).own, logged_in_id(request)
     if body.password is not None:
         if body.current_password is None:
             raise InvalidRequest("a new password needs the old one as current_password")
@@ -99,14 +99,14 @@ async def update_me(request: Request, body: OwnUpdate) -> MeRead:
 @router.get("/sessions", response_model=PageReply[SessionRead])
 async def list_sessions(request: Request, paging: Paging) -> dict[str, object]:
     """List the devices one is logged in on."""
-    page = await accounts_of(request).sessions.page(paging, own_id(request))
+    page = await accounts_of(request).sessions.page(paging, logged_in_id(request))
     return session_page(request, page)
 
 
 @router.delete("/sessions/{session_id}", status_code=204)
 async def end_session(request: Request, session_id: uuid.UUID) -> None:
     """Log out on one device."""
-    await accounts_of(request).sessions.end(caller_of(request), session_id, own_id(request))
+    await accounts_of(request).sessions.end(caller_of(request), session_id, logged_in_id(request))
 
 
 def new_user(body: Registration, **more: Any) -> NewUser:

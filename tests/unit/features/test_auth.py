@@ -93,7 +93,7 @@ async def test_no_keys_at_all_is_not_the_same_as_open() -> None:
 
 async def test_who_shows_nothing_is_told_of_signing_where_callers_may_sign(keys: Authenticator) -> None:
     store = SettingsIdentities([CliIdentity().public_key])
-    identities = Identities(store, tolerance_seconds=300, connect_page=None, now=lambda: 0.0)
+    identities = Identities([store], tolerance_seconds=300, connect_page=None, now=lambda: 0.0)
     told = []
     for gateway in (keys, Authenticator([SettingsKeys({})], identities)):
         with pytest.raises(NotAuthenticated) as caught:
