@@ -55,22 +55,19 @@ def own_id(request: Request) -> uuid.UUID:
     return user_id
 
 
-def logged_in_id(request: Request) -> uuid.UUID:
-    """Return whose account the caller's is; raise `NotPermitted` for one who shows a key instead of having logged in.
-
-    A key may be bound to little, so it changes neither the account nor who is logged in to it.
-    """
-    if session_id_of(request) is None:
-        raise NotPermitted("log in for this: a key changes neither the account nor its sessions")
-    return own_id(request)
-
-
 def session_id_of(request: Request) -> uuid.UUID | None:
     """Return the session the caller's access token belongs to; None for another kind of credential."""
     try:
         return uuid.UUID(principal_of(request).key_id)
     except (ValueError, TypeError):
         return None
+
+
+def logged_in_id(request: Request) -> uuid.UUID:
+    """Return whose account the caller is logged in to; raise `NotPermitted` for a key, which may be for models only."""
+    if session_id_of(request) is None:
+        raise NotPermitted("log in for this: a key does not change the account it belongs to, nor its sessions")
+    return own_id(request)
 
 
 def stranger_at(request: Request) -> Stranger:

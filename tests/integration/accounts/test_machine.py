@@ -10,7 +10,6 @@ import itertools
 import shutil
 import tempfile
 from collections.abc import Awaitable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -30,65 +29,22 @@ from backend.core.config import load_settings
 from backend.core.db.pages import PageQuery
 from backend.features.audit.repository import AuditFilter
 from backend.features.auth.principal import EVERYTHING, USER_PERMISSIONS, Permission, Principal
-from tests.integration.accounts.conftest import ADMIN_EMAIL, KEY, PASSWORD, SIGNING, Side, open_side
+from tests.fakes.plain_team import Agent, Key, Member, Role
+from tests.integration.accounts.conftest import ADMIN_EMAIL, KEY, PASSWORD, SIGNING, open_side
 
 P = Permission
 Result = TypeVar("Result")
 WHICH = st.integers(0, 7)
 """Which of what there is; taken modulo its number, so that examples stay meaningful when they shrink."""
 RIGHTS = st.frozensets(
-    st.sampled_from([P.USE_MODELS, P.WRITE_AGENTS, P.PUBLISH_AGENTS, P.MANAGE_USERS, P.MANAGE_ROLES, P.MANAGE_AGENTS]),
+    st.sampled_from(
+        [
+            *(P.USE_MODELS, P.WRITE_AGENTS, P.PUBLISH_AGENTS, P.WRITE_KEYS),
+            *(P.MANAGE_USERS, P.MANAGE_ROLES, P.MANAGE_AGENTS, P.MANAGE_KEYS),
+        ]
+    ),
     max_size=5,
 )
-
-
-@dataclass(eq=False)
-class Role:
-    """A role as the model knows it."""
-
-    id: str
-    name: str
-    permissions: frozenset[str]
-    is_built_in: bool = False
-
-
-@dataclass(eq=False)
-class Member:
-    """Somebody as the model knows them."""
-
-    id: str
-    email: str
-    trigramme: str
-    role: Role
-    is_active: bool = True
-    is_removed: bool = False
-    side: Side | None = None
-    """With the token of their last login, which may be worth nothing any more."""
-    tokens: list[str] = field(default_factory=list)
-
-    def may(self, permission: Permission) -> bool:
-        return permission in self.role.permissions
-
-    def covers(self, permissions: frozenset[str]) -> bool:
-        return permissions <= self.role.permissions
-
-
-@dataclass(eq=False)
-class Agent:
-    """An agent as the model knows it."""
-
-    id: str
-    name: str
-    owner: Member
-    is_public: bool
-    roles: frozenset[Role]
-
-    def is_for(self, member: Member) -> bool:
-        """Whether somebody may use it."""
-        if member.may(P.MANAGE_AGENTS):
-            return True
-        shared = self.is_public or self.owner is member or member.role in self.roles
-        return shared and self.owner.is_active
 
 
 class Team(RuleBasedStateMachine):
@@ -106,6 +62,7 @@ class Team(RuleBasedStateMachine):
         self.roles: list[Role] = []
         self.members: list[Member] = []
         self.agents: list[Agent] = []
+        self.keys: list[Key] = []
         self.entries = 0
 
     def run(self, doing: Awaitable[Result]) -> Result:
@@ -146,8 +103,8 @@ class Team(RuleBasedStateMachine):
 
     def ask(self, actor: Member, method: str, path: str, body: object = None) -> Any:
         """Send something as somebody, who may be there no longer."""
-        assert actor.side is not None
-        return self.run(actor.side.ask(method, path, body))
+        headers = {"authorization": f"Bearer {actor.tokens[-1]}"}
+        return self.run(self.side.ask(method, path, body, headers=headers))
 
     def verdict(self, actor: Member, needs: Permission | None, otherwise: int) -> int:
         """Return what a route says before it looks at anything, else what the model says."""
@@ -167,7 +124,6 @@ class Team(RuleBasedStateMachine):
         tokens = await self.side.login(member.email)
         self.entries += 1
         member.tokens.append(tokens["access_token"])
-        member.side = Side(self.side.client, self.side.container, {"authorization": f"Bearer {tokens['access_token']}"})
 
     # What people do.
 
@@ -208,6 +164,7 @@ class Team(RuleBasedStateMachine):
         if expected == 204:
             target.is_removed, target.is_active = True, False
             self.agents = [agent for agent in self.agents if agent.owner is not target]
+            self.keys = [key for key in self.keys if key.owner is not target]
             self.entries += 1
 
     @rule(by=WHICH, who=WHICH, role=WHICH)
@@ -327,6 +284,30 @@ class Team(RuleBasedStateMachine):
         sees_all = actor.may(P.MANAGE_ROLES) or actor.may(P.MANAGE_AGENTS)
         return None if sees_all or added <= {actor.role} else 422
 
+    @precondition(lambda self: len(self.keys) < 6)
+    @rule(by=WHICH, permissions=st.none() | RIGHTS)
+    def make_key(self, by: int, permissions: frozenset[Permission] | None) -> None:
+        actor = self.member(by)
+        wanted = None if permissions is None else sorted(permissions)
+        reply = self.ask(actor, "POST", "/keys", {"name": "key", "permissions": wanted})
+        expected = self.verdict(actor, P.WRITE_KEYS, 201 if actor.covers(permissions or frozenset()) else 403)
+        assert reply.status_code == expected, reply.text
+        if expected == 201:
+            self.keys.append(Key(reply.json()["id"], reply.json()["key"], actor, permissions))
+            self.entries += 1
+
+    @precondition(lambda self: self.keys)
+    @rule(by=WHICH, which=WHICH, is_everybodys=st.booleans())
+    def revoke_key(self, by: int, which: int, is_everybodys: bool) -> None:
+        actor, key = self.member(by), self.keys[which % len(self.keys)]
+        place, needs = ("/admin/keys", P.MANAGE_KEYS) if is_everybodys else ("/keys", P.WRITE_KEYS)
+        reply = self.ask(actor, "DELETE", f"{place}/{key.id}")
+        expected = self.verdict(actor, needs, 204 if is_everybodys or key.owner is actor else 404)
+        assert reply.status_code == expected, reply.text
+        if expected == 204 and not key.is_revoked:
+            key.is_revoked = True
+            self.entries += 1
+
     # What always holds.
 
     @invariant()
@@ -338,6 +319,13 @@ class Team(RuleBasedStateMachine):
             else:
                 assert principal is not None
                 assert principal.permissions == member.role.permissions
+
+    @invariant()
+    def a_key_may_what_its_owner_may_and_never_more(self) -> None:
+        for key in self.keys:
+            principal = self.run(self.side.container.keys.store.find(key.secret))
+            assert (None if principal is None else principal.permissions) == key.permits
+            assert principal is None or str(principal.user_id) == key.owner.id
 
     @invariant()
     def everybody_sees_the_agents_that_are_theirs_to_use_and_no_other(self) -> None:
@@ -390,7 +378,7 @@ def test_a_team_in_any_order(tmp_path: Path) -> None:
     run_state_machine_as_test(
         Team,
         settings=settings(
-            max_examples=12,
+            max_examples=10,
             stateful_step_count=25,
             derandomize=True,
             database=None,

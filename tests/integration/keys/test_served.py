@@ -182,8 +182,8 @@ def test_no_key_is_in_any_log_reply_or_file(served: Served) -> None:
         made = client.post("/api/v1/keys", json={"name": "canary"}).json()
         key = made["key"]
         said = [client.post(f"/api/v1/keys/{made['id']}/rotate", json={"overlap_minutes": 5}).json()]
-        for path in ("/api/v1/keys", f"/api/v1/keys/{made['id']}", "/api/v1/admin/keys", "/api/v1/admin/audit"):
-            said.append(client.get(path).json())
+        paths = ("/api/v1/keys", f"/api/v1/keys/{made['id']}", "/api/v1/admin/keys", "/api/v1/admin/audit")
+        said += [client.get(path).json() for path in paths]
         said.append(client.post("/api/v1/keys", json={"name": key, key: 1}).json())
         renewed = said[0].pop("key")
     wrong = new_key()
