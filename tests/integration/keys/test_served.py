@@ -19,6 +19,7 @@ from backend.bootstrap.store import open_database
 from backend.core.config import load_settings
 from backend.features.audit.service import AuditLog, Caller
 from backend.features.auth.principal import OPERATOR
+from backend.features.auth.running import RunningCalls
 from backend.features.keys.format import new_key
 from backend.features.keys.scope import KeyDraft
 from tests.fakes.cli_identity import CliIdentity
@@ -74,7 +75,7 @@ async def _seed(folder: Path) -> tuple[dict[str, str], dict[str, uuid.UUID]]:
     settings = load_settings(None, data_dir=folder)
     async with open_database(settings) as database:
         audit = AuditLog(database)
-        accounts = await open_accounts(settings, database, audit, signing_key(settings))
+        accounts = await open_accounts(settings, database, audit, signing_key(settings), RunningCalls())
         owner = await accounts.own.create_admin(EMAIL, PASSWORD)
         async with open_keys(database, audit, accounts.sessions.known) as keys:
             made = {name: await keys.own.create(Caller(OPERATOR), owner.id, draft) for name, draft in DRAFTS.items()}
