@@ -116,7 +116,7 @@ def test_every_carrier_opens_every_wire(served: Served, carrier: str, path: str)
 
 @pytest.mark.parametrize("path", WIRES)
 def test_a_key_bound_to_models_sees_no_other(served: Served, path: str) -> None:
-    with served.client(served.keys["bound"]) as client:
+    with served.client(served.keys["bound"], **{"x-request-id": "same"}) as client:
         assert [model["name"] for model in client.get("/api/tags").json()["models"]] == [f"{MODEL}:latest"]
         assert client.post(path, json={"model": MODEL, **WIRES[path]}).status_code == 200
         hidden = client.post(path, json={"model": OTHER, **WIRES[path]})
@@ -182,8 +182,8 @@ def test_no_key_is_in_any_log_reply_or_file(served: Served) -> None:
         made = client.post("/api/v1/keys", json={"name": "canary"}).json()
         key = made["key"]
         said = [client.post(f"/api/v1/keys/{made['id']}/rotate", json={"overlap_minutes": 5}).json()]
-        for path in ("/api/v1/keys", f"/api/v1/keys/{made['id']}", "/api/v1/admin/keys", "/api/v1/admin/audit"):
-            said.append(client.get(path).json())
+        paths = ("/api/v1/keys", f"/api/v1/keys/{made['id']}", "/api/v1/admin/keys", "/api/v1/admin/audit")
+        said += [client.get(path).json() for path in paths]
         said.append(client.post("/api/v1/keys", json={"name": key, key: 1}).json())
         renewed = said[0].pop("key")
     wrong = new_key()
