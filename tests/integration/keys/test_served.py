@@ -74,10 +74,10 @@ class Served:
 async def _seed(folder: Path) -> tuple[dict[str, str], dict[str, uuid.UUID]]:
     settings = load_settings(None, data_dir=folder)
     async with open_database(settings) as database:
-        audit = AuditLog(database)
-        accounts = await open_accounts(settings, database, audit, signing_key(settings), RunningCalls())
+        audit, running = AuditLog(database), RunningCalls()
+        accounts = await open_accounts(settings, database, audit, signing_key(settings), running)
         owner = await accounts.own.create_admin(EMAIL, PASSWORD)
-        async with open_keys(database, audit, accounts.sessions.known) as keys:
+        async with open_keys(database, audit, accounts.sessions.known, running) as keys:
             made = {name: await keys.own.create(Caller(OPERATOR), owner.id, draft) for name, draft in DRAFTS.items()}
             await keys.public.create(Caller(OPERATOR), owner.id, "laptop", IDENTITY.public_key)
     return {name: new.key for name, new in made.items()}, {name: new.row.id for name, new in made.items()}
@@ -117,7 +117,7 @@ def test_every_carrier_opens_every_wire(served: Served, carrier: str, path: str)
 
 @pytest.mark.parametrize("path", WIRES)
 def test_a_key_bound_to_models_sees_no_other(served: Served, path: str) -> None:
-    with served.client(served.keys["bound"]) as client:
+    with served.client(served.keys["bound"], **{"x-request-id": "same"}) as client:
         assert [model["name"] for model in client.get("/api/tags").json()["models"]] == [f"{MODEL}:latest"]
         assert client.post(path, json={"model": MODEL, **WIRES[path]}).status_code == 200
         hidden = client.post(path, json={"model": OTHER, **WIRES[path]})
