@@ -6,9 +6,12 @@ from backend.core.config import Settings
 from backend.core.config_accounts import AccountSettings
 from backend.core.db.database import Database
 from backend.features.accounts.administration import UserAdministration
-from backend.features.accounts.attempts import Attempt, MemoryAttempts
+from backend.features.accounts.attempts import Attempt, Attempts, MemoryAttempts
 from backend.features.accounts.deps import Accounts
+from backend.features.accounts.login_tickets import LoginTickets
+from backend.features.accounts.oidc_router import CALLBACK
 from backend.features.accounts.passwords import Passwords, argon2id
+from backend.features.accounts.provider_logins import LoginRules, ProviderLogins
 from backend.features.accounts.roles import RoleAdministration
 from backend.features.accounts.service import AccountService
 from backend.features.accounts.sessions import SessionService
@@ -27,12 +30,14 @@ async def open_accounts(
         database, audit, sessions, passwords, attempts, is_open=settings.accounts.registration == "open"
     )
     await own.ensure_roles()
+    logins = _provider_logins(settings, database, audit, own, attempts, key)
     return Accounts(
         own,
         sessions,
         UserAdministration(database, audit, own, sessions, passwords),
         RoleAdministration(database, audit, sessions.known),
         attempts,
+        logins,
     )
 
 
@@ -50,6 +55,27 @@ async def announce_bootstrap(accounts: Accounts) -> None:
         sys.stderr.flush()
 
 
+def _provider_logins(
+    settings: Settings, database: Database, audit: AuditLog, own: AccountService, attempts: Attempts, key: bytes
+) -> ProviderLogins | None:
+    oidc, public_url = settings.oidc, settings.server.public_url
+    if oidc.issuer is None or oidc.client_secret is None or public_url is None:
+        return None
+    # Only here: who has no login provider does not pay for the libraries.
+    from backend.providers.oidc import Client, HttpWeb, OidcProvider  # noqa: PLC0415
+
+    redirect_uri = public_url + CALLBACK
+    client = Client(oidc.issuer, oidc.client_id, oidc.client_secret.get_secret_value(), redirect_uri, oidc.scopes)
+    ca_file = None if settings.tls.ca_file is None else str(settings.tls.ca_file)
+    rules = LoginRules(
+        creates_users=oidc.create_users,
+        allowed_domains=frozenset(oidc.allowed_domains),
+        trusts_our_emails=settings.accounts.registration == "closed",
+    )
+    provider = OidcProvider(client, HttpWeb(ca_file))
+    return ProviderLogins(provider, LoginTickets(key), rules, database, audit, own, attempts, redirect_uri)
+
+
 def _rules(settings: AccountSettings) -> dict[Attempt, str]:
     return {
         Attempt.LOGIN_TO_ACCOUNT: f"{settings.attempts_per_minute}/minute;{settings.attempts_per_hour}/hour",
@@ -59,4 +85,5 @@ def _rules(settings: AccountSettings) -> dict[Attempt, str]:
         Attempt.REGISTER: "3/hour",
         Attempt.REFRESH: "120/minute",
         Attempt.BOOTSTRAP: "5/minute;20/hour",
+        Attempt.PROVIDER: "40/minute;400/hour",
     }

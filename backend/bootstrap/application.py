@@ -14,6 +14,7 @@ from backend.bootstrap.safety import accepted_keys
 from backend.core.config import Settings
 from backend.core.memory import settle_memory
 from backend.features.accounts.admin_router import roles, users
+from backend.features.accounts.oidc_router import router as accounts_oidc
 from backend.features.accounts.router import public as accounts_public
 from backend.features.accounts.router import router as accounts
 from backend.features.admin.router import router as admin_backends
@@ -45,6 +46,7 @@ ROUTERS = (
     health,
     auth,
     accounts_public,
+    accounts_oidc,
     accounts,
     agents,
     keys,

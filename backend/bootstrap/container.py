@@ -9,7 +9,7 @@ from backend.bootstrap.accounts import open_accounts
 from backend.bootstrap.agents import open_index
 from backend.bootstrap.backends import check_backends, open_backends
 from backend.bootstrap.keys import open_keys
-from backend.bootstrap.safety import accepted_keys, check_workers, registered_public_keys
+from backend.bootstrap.safety import accepted_keys, check_login_provider, check_workers, registered_public_keys
 from backend.bootstrap.signing_key import signing_key
 from backend.bootstrap.store import open_database, prepared
 from backend.core.config import OllamaSettings, Settings
@@ -74,6 +74,7 @@ async def open_container(settings: Settings) -> AsyncIterator[Container]:
     accepted = accepted_keys(settings)
     check_backends(settings)
     check_workers(settings)
+    check_login_provider(settings)
     key = signing_key(prepared(settings))
     async with contextlib.AsyncExitStack() as stack:
 

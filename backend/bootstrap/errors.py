@@ -11,6 +11,7 @@ from starlette.responses import Response
 from starlette.routing import Match
 
 from backend.core.errors import GatewayError, NotAuthenticated
+from backend.core.secrets import mask
 from backend.features.auth.credentials import shows_key_in_query
 from backend.web.access import REQUEST_ID
 from backend.web.lean_route import ErrorWriter
@@ -19,6 +20,7 @@ from backend.wire.jsontext import encode_json
 from backend.wire.ollama.errors import write_error
 
 _DEFAULT_RETRY_AFTER = {429: 5.0, 503: 2.0}
+_MAX_FIELD_NAME = 100
 _NOT_FOUND, _WRONG_METHOD, _UNPROCESSABLE = 404, 405, 422
 
 
@@ -32,7 +34,9 @@ def install_error_handlers(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def on_invalid_request(_request: Request, error: RequestValidationError) -> Response:
         """Say what is wrong where, without repeating what was sent: it may be a secret."""
-        told = [{"loc": list(e["loc"]), "msg": e["msg"], "type": e["type"]} for e in error.errors()]
+        told = [
+            {"loc": [_harmless(part) for part in e["loc"]], "msg": e["msg"], "type": e["type"]} for e in error.errors()
+        ]
         return json_response(encode_json({"detail": told}), _UNPROCESSABLE)
 
     @app.exception_handler(HTTPException)
@@ -47,6 +51,11 @@ def install_error_handlers(app: FastAPI) -> None:
     async def on_unexpected_error(request: Request, _error: Exception) -> Response:
         told = f"internal error; tell the gateway's operator the request id {request.scope.get(REQUEST_ID, '-')}"
         return json_response(_writer(request)(GatewayError(told)), GatewayError.status)
+
+
+def _harmless(part: str | int) -> str | int:
+    """Return a step to a wrong field; an unknown one has the name that its sender chose."""
+    return mask(part)[:_MAX_FIELD_NAME] if isinstance(part, str) else part
 
 
 def _headers(error: GatewayError) -> dict[str, str]:

@@ -1,11 +1,11 @@
 """Refuses to start in a way that would let strangers spend the operator's money."""
 
-import ipaddress
 from collections.abc import Iterable, Iterator
 
 from pydantic import SecretStr
 
 from backend.core.config import Settings
+from backend.core.config_types import is_loopback
 from backend.core.errors import ConfigurationError
 from backend.features.auth.identities import is_public_key
 from backend.features.auth.principal import CALLER, EVERYTHING, Permission
@@ -15,16 +15,6 @@ _WEAK = ("changeme", "change-me", "secret", "password", "your-key", "sk-1234")
 _MIN_DIFFERENT = 8
 _LINE_WORDS = 2
 MIN_SIGNING_KEY = 32
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach an address we bind."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def accepted_keys(settings: Settings) -> dict[str, frozenset[Permission]] | None:
@@ -75,6 +65,28 @@ def check_workers(settings: Settings) -> None:
             f"{settings.server.workers} workers cannot share the embedded database: set DATABASE_URL to a PostgreSQL, "
             "or use one worker"
         )
+
+
+def check_login_provider(settings: Settings) -> None:
+    """Raise `ConfigurationError` for a login provider that is half configured."""
+    oidc = settings.oidc
+    if oidc.issuer is None:
+        if oidc.client_id or oidc.client_secret is not None:
+            raise ConfigurationError("GATEWAY_OIDC__ISSUER is missing: set it, or none of GATEWAY_OIDC__*")
+        return
+    if not oidc.client_id or oidc.client_secret is None or not oidc.client_secret.get_secret_value():
+        raise ConfigurationError(
+            "GATEWAY_OIDC__ISSUER needs GATEWAY_OIDC__CLIENT_ID and GATEWAY_OIDC__CLIENT_SECRET, as the provider gave "
+            "them to you"
+        )
+    if not oidc.client_id.isascii() or not oidc.client_id.isprintable():
+        raise ConfigurationError("GATEWAY_OIDC__CLIENT_ID holds characters that cannot be in an id")
+    if settings.server.public_url is None:
+        raise ConfigurationError(
+            "GATEWAY_OIDC__ISSUER needs GATEWAY_SERVER__PUBLIC_URL: the provider sends people back there"
+        )
+    if "openid" not in oidc.scopes:
+        raise ConfigurationError("GATEWAY_OIDC__SCOPES must hold openid, or the provider does not say who logs in")
 
 
 def is_embedded(settings: Settings) -> bool:

@@ -12,8 +12,8 @@ from backend.bootstrap.store import open_database
 from backend.core.config import Settings, load_settings
 from backend.core.errors import GatewayError
 from backend.core.logging import configure_logging
+from backend.features.accounts.email import Email
 from backend.features.accounts.passwords import MAX_LENGTH, MIN_LENGTH
-from backend.features.accounts.schemas import Email
 from backend.features.audit.service import AuditLog
 from backend.features.auth.running import RunningCalls
 

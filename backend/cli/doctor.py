@@ -48,7 +48,7 @@ async def _examine(settings: Settings) -> int:
 
 def _describe_access(container: Container) -> str:
     server = container.settings.server
-    who = "with an API key" if container.authenticator.requires_key else "without a key"
+    who = "with a key" if container.authenticator.requires_key else "without a key"
     return f"http://{server.host}:{server.port}, {who}"
 
 

@@ -14,7 +14,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 
 from backend.bootstrap.application import build_application, guard_application
 from backend.bootstrap.backends import check_backends
-from backend.bootstrap.safety import accepted_keys, check_workers
+from backend.bootstrap.safety import accepted_keys, check_login_provider, check_workers
 from backend.bootstrap.signing_key import signing_key
 from backend.bootstrap.store import check_database, prepared
 from backend.core.config import Settings, load_settings
@@ -34,6 +34,7 @@ def serve(host: str | None, port: int | None, workers: int | None) -> None:
     configure_logging(settings.log_level, settings.log_format)
     accepted_keys(settings)
     check_workers(settings)
+    check_login_provider(settings)
     check_backends(settings)
     signing_key(prepared(settings))
     asyncio.run(check_database(settings))  # all of these refuse before anything is started

@@ -29,7 +29,7 @@ from pydantic_settings import (
     SettingsError,
 )
 
-from backend.core.config_accounts import AccountSettings
+from backend.core.config_accounts import AccountSettings, OidcSettings
 from backend.core.config_file import read_config_file, read_env_file
 from backend.core.config_types import BaseUrl, BaseUrls, Group, Lines, Origins, Secret, Secrets, Words
 from backend.core.errors import ConfigurationError
@@ -62,7 +62,9 @@ class ServerSettings(Group):
         description="Host names clients may use for this gateway while it asks for no key, besides local ones.",
     )
     public_url: BaseUrl | None = Field(
-        None, description="Address that callers reach this gateway at, as https://host; for links in replies."
+        None,
+        description="Address that callers reach this gateway at, as https://host. The `ollama` command then opens "
+        "the page /connect below it for callers whose public key is not registered.",
     )
     shutdown_seconds: float = Field(30, ge=0, description="Time running answers get to finish when stopping.")
 
@@ -228,7 +230,9 @@ class Settings(BaseSettings):
     )
     data_dir: Path = Field(Path("data"), description="Folder of everything the gateway keeps.")
     auth: Literal["auto", "keys", "open"] = Field(
-        "auto", description="Who may call: auto is open on a loopback bind and asks for keys on any other."
+        "auto",
+        description="Who may call: auto asks for keys where any are set, and on every bind other than loopback; keys "
+        "always asks; open never does.",
     )
     api_keys: Secrets = Field((), description="Keys that clients may use, comma separated; 20 characters or more each.")
     public_keys: Lines = Field(
@@ -237,7 +241,9 @@ class Settings(BaseSettings):
         "`ssh-ed25519 AAAA... name`, comma separated.",
     )
     admin_keys: Secrets = Field(
-        (), description="Keys like those, whose holders may manage models too (GATEWAY_OLLAMA__MANAGE)."
+        (),
+        description="Keys like those, whose holders may manage models too, once GATEWAY_OLLAMA__MANAGE or "
+        "GATEWAY_OLLAMA__PUSH is on.",
     )
     server: ServerSettings = ServerSettings()
     timeouts: TimeoutSettings = TimeoutSettings()
@@ -249,6 +255,7 @@ class Settings(BaseSettings):
     ollama: OllamaSettings = OllamaSettings()
     tls: TlsSettings = TlsSettings()
     accounts: AccountSettings = AccountSettings()
+    oidc: OidcSettings = OidcSettings()
     backends: dict[str, BackendSettings] = Field(
         default_factory=dict,
         description="Further backends by name, for example GATEWAY_BACKENDS__LAB__KIND=llamacpp and "

@@ -1,5 +1,6 @@
 """The types settings are made of: addresses, keys, lists, and the group they stand in."""
 
+import ipaddress
 import re
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -9,6 +10,9 @@ from pydantic_settings import NoDecode
 
 _HOST = r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?"
 _URL = re.compile(rf"https?://{_HOST}(?:/[A-Za-z0-9._~/%-]*)?", re.ASCII)
+_ENDPOINT = re.compile(_URL.pattern + r"(?:\?(?:[A-Za-z0-9._~!$'()*+,;:@/?&=-]|%[0-9A-Fa-f]{2})*)?", re.ASCII)
+_DOMAIN = re.compile(r"[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+", re.ASCII)
+_MAX_ISSUER, _MAX_ENDPOINT = 150, 2_000
 _ORIGIN = re.compile(rf"[a-z][a-z0-9+.-]*://{_HOST}/?|(?!https?:)[a-z][a-z0-9+.-]*://\*", re.ASCII | re.IGNORECASE)
 
 
@@ -41,10 +45,44 @@ def _has_valid_port(url: str) -> bool:
         return False
 
 
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach an address."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def is_endpoint(url: str, *, may_be_plain: bool) -> bool:
+    """Whether an address that a login provider names may be asked: https, or http where only this machine is meant."""
+    if len(url) > _MAX_ENDPOINT or not _ENDPOINT.fullmatch(url) or not _has_valid_port(url):
+        return False
+    return url.startswith("https:") or (may_be_plain and is_loopback(urlsplit(url).hostname or ""))
+
+
+def _check_issuer(url: str) -> str:
+    if not _URL.fullmatch(url) or not _has_valid_port(url) or len(url) > _MAX_ISSUER:
+        raise ValueError("must be an address such as https://login.example.org, exactly as the provider writes it")
+    if not url.startswith("https:") and not is_loopback(urlsplit(url).hostname or ""):
+        raise ValueError("must begin with https://, or somebody on the way could log in as anybody")
+    return url
+
+
+def _check_domain(domain: str) -> str:
+    if not _DOMAIN.fullmatch(domain):
+        raise ValueError("must be the part of an email address after the @, such as example.org")
+    return domain.lower()
+
+
 BaseUrl = Annotated[str, AfterValidator(_check_url)]
 """An upstream's address; a trailing `/v1` is taken off, since paths are added with it."""
 
 BaseUrls = Annotated[tuple[BaseUrl, ...], NoDecode, BeforeValidator(_split)]
+
+Issuer = Annotated[str, AfterValidator(_check_issuer)]
+"""A login provider's address to the letter: its tokens repeat it, with or without a slash at the end."""
 
 
 def _check_secret(secret: SecretStr) -> SecretStr:
@@ -60,6 +98,7 @@ Secret = Annotated[SecretStr, AfterValidator(_check_secret)]
 Secrets = Annotated[tuple[Secret, ...], NoDecode, BeforeValidator(_split)]
 Origins = Annotated[tuple[Annotated[str, AfterValidator(_check_origin)], ...], NoDecode, BeforeValidator(_split)]
 Lines = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_lines)]
+Domains = Annotated[tuple[Annotated[str, AfterValidator(_check_domain)], ...], NoDecode, BeforeValidator(_split)]
 Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 
 

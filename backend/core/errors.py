@@ -9,6 +9,7 @@ GatewayError 500
  |- RateLimited 429          carries retry_after    ClientGone 499 (never seen, only logged)
  |- Overloaded 503           the gateway's own queue is full; carries retry_after
  |- StoreUnavailable 503     a store of our own does not answer
+ |- IdentityProviderFailed 502  the login provider does not answer, or not as it should
  '- ProviderError 502        an upstream failed: see backend.llm.errors
 
 An error carries its HTTP status and one sentence for the user; the inbound wire format decides how it is written.
@@ -105,6 +106,12 @@ class StoreUnavailable(GatewayError):
     """A store of our own does not answer."""
 
     status = 503
+
+
+class IdentityProviderFailed(GatewayError):
+    """The login provider does not answer, or answers what cannot be used."""
+
+    status = 502
 
 
 class ConfigurationError(Exception):

@@ -14,7 +14,10 @@ from structlog.typing import EventDict, WrappedLogger
 
 from backend.core.secrets import mask
 
-_NOISY = ("httpx", "httpcore", "aiohttp", "asyncio")
+_NOISY = {"httpx": logging.WARNING, "httpcore": logging.WARNING, "aiohttp": logging.WARNING, "asyncio": logging.WARNING,
+          "python_multipart": logging.ERROR}  # fmt: skip
+"""Libraries that log more than an operator needs, and from where on they may; the last warns of every form it refuses,
+whose sender is told anyway."""
 
 Logger = structlog.stdlib.BoundLogger
 
@@ -61,8 +64,8 @@ def configure_logging(level: str, style: Literal["auto", "text", "json"]) -> Non
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
-    for name in _NOISY:
-        logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
+    for name, lowest in _NOISY.items():
+        logging.getLogger(name).setLevel(max(lowest, root.level))
 
 
 def _mask(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

@@ -6,7 +6,7 @@ the same ids each time the history comes back.
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -75,6 +75,16 @@ def parse_arguments(text: str) -> Mapping[str, Any]:
     if not isinstance(value, dict):
         raise ProviderProtocolError("the model wrote invalid tool call arguments; ask again")
     return value
+
+
+def name_results(messages: Iterable[Message]) -> Iterator[Message]:
+    """Yield the turns; results of tools that came without a name get it from the call before them with their id."""
+    names: dict[str, str] = {}
+    for message in messages:
+        names |= {call.call_id: call.name for call in message.tool_calls if call.call_id}
+        is_nameless = message.role == "tool" and not message.tool_name
+        name = names.get(message.tool_call_id) if is_nameless else None
+        yield replace(message, tool_name=name) if name else message
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,8 +57,9 @@ class Message:
 
     @property
     def text(self) -> str:
-        """All text of the turn, joined."""
-        return "".join(part.text for part in self.content if isinstance(part, TextPart))
+        """All text of the turn: parts are paragraphs, except a model's own, which are pieces of one text."""
+        between = "" if self.role == "assistant" else "\n"
+        return between.join(part.text for part in self.content if isinstance(part, TextPart))
 
     @property
     def images(self) -> tuple[ImagePart, ...]:

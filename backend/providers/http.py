@@ -39,7 +39,6 @@ _JSON = "application/json"
 _READ = "passerelle.read"
 _READ_BUFFER = 16 * 1024
 _ERROR_BYTES = 64 * 1024
-_REPLY_BYTES = 64 * 1024 * 1024
 _DRAIN_SECONDS = 0.1
 _URLS = 64
 """Addresses of one upstream that are kept parsed; those with a digest in them are many and seldom used twice."""
@@ -56,6 +55,8 @@ class Limits:
 
     line_bytes: int = 1024 * 1024
     answer_bytes: int = 64 * 1024 * 1024
+    reply_bytes: int = 64 * 1024 * 1024
+    """Of a reply that is read as a whole."""
 
 
 @cache
@@ -89,11 +90,13 @@ class Endpoint:
 
     __slots__ = ("_headers", "_secret", "_transport", "_url")
 
-    def __init__(self, base_url: str, api_key: str | None, transport: httpx.AsyncBaseTransport) -> None:
+    def __init__(
+        self, base_url: str, api_key: str | None, transport: httpx.AsyncBaseTransport, scheme: str = "Bearer"
+    ) -> None:
         self._transport = transport
         self._headers = [(b"user-agent", b"passerelle"), (b"accept-encoding", b"identity")]
         if api_key:
-            self._headers.append((b"authorization", f"Bearer {api_key}".encode()))
+            self._headers.append((b"authorization", f"{scheme} {api_key}".encode()))
         self._secret = (api_key or "").encode()
         self._url = lru_cache(_URLS)(lambda path: httpx.URL(base_url + path))
 
@@ -128,7 +131,7 @@ class Endpoint:
         await self._transport.aclose()
 
 
-def open_endpoint(base_url: str, *, api_key: str | None, ca_file: str | None) -> Endpoint:
+def open_endpoint(base_url: str, *, api_key: str | None, ca_file: str | None, scheme: str = "Bearer") -> Endpoint:
     """Return an upstream's endpoint; its connections open on first use, its key goes to this address only."""
 
     def open_session() -> aiohttp.ClientSession:
@@ -141,7 +144,7 @@ def open_endpoint(base_url: str, *, api_key: str | None, ca_file: str | None) ->
         )
 
     transport = _Transport(verify=tls_context(ca_file), trust_env=False, client=open_session)
-    return Endpoint(base_url, api_key, transport)
+    return Endpoint(base_url, api_key, transport, scheme)
 
 
 class BodyReader:
@@ -291,7 +294,7 @@ class Upstream:
             ) from None
 
     async def _fetch(self, method: str, path: str, body: bytes | Form | Upload | None, timeouts: Timeouts) -> bytes:
-        reader = await self._send(method, path, _JSON, body, timeouts, _REPLY_BYTES)
+        reader = await self._send(method, path, _JSON, body, timeouts, self.limits.reply_bytes)
         try:
             return await reader.read_all()
         finally:

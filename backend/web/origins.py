@@ -24,6 +24,10 @@ _LOCAL_ORIGINS = re.compile(
 _LOCAL_SUFFIXES = (".localhost", ".local", ".internal")
 _SINGLE_LABEL = re.compile(r"[A-Za-z0-9_-]{1,63}", re.ASCII)
 _HOST = re.compile(r"(\[[0-9A-Za-z:.%]+\]|[A-Za-z0-9._-]*)(:[0-9]{1,5})?", re.ASCII)
+_FOREIGN_HOST = (
+    b"this gateway may not be called by this host name; its operator can add it to GATEWAY_SERVER__ALLOWED_HOSTS"
+)
+_FOREIGN_ORIGIN = b"web pages of this origin may not call this gateway; its operator can add it to CORS_ORIGINS"
 _PLAIN = [(b"content-type", b"text/plain; charset=utf-8")]
 _METHODS = b"GET,POST,PUT,PATCH,DELETE,HEAD,OPTIONS"
 _HEADERS = (
@@ -37,7 +41,7 @@ _MAX_AGE = b"43200"
 
 
 class OriginGuard:
-    """Refuses foreign hosts and origins with an empty 403, and answers preflights.
+    """Refuses foreign hosts and origins with a 403 that says what to do, and answers preflights.
 
     Args:
         app: what is guarded.
@@ -66,12 +70,12 @@ class OriginGuard:
             _log.warning(
                 "host_refused", host=host[:_SHOWN], hint="add it to GATEWAY_SERVER__ALLOWED_HOSTS if it is yours"
             )
-            await _answer(send, 403, [])
+            await _answer(send, 403, _PLAIN, _FOREIGN_HOST)
         elif origin is None or origin.lower() in {f"http://{host}".lower(), f"https://{host}".lower()}:
             await self.app(scope, receive, send)
         elif not self._allows(origin):
             _log.warning("origin_refused", origin=origin[:_SHOWN], hint="add it to CORS_ORIGINS if it is yours")
-            await _answer(send, 403, [])
+            await _answer(send, 403, _PLAIN, _FOREIGN_ORIGIN)
         elif scope["method"] == "OPTIONS":
             await _answer(send, 204, [*self._grant(origin), *_PREFLIGHT])
         else:

@@ -18,6 +18,7 @@ POLICIES = {CALLERS.dependency: "callers", EVERYBODY.dependency: "everybody", AC
 OPEN_TO_EVERYBODY = {
     *("GET /", "HEAD /", "GET /api/version", "HEAD /api/version", "GET /healthz", "GET /readyz", "GET /connect"),
     *(f"POST /api/v1/auth/{name}" for name in ("register", "login", "refresh", "bootstrap")),
+    *("GET /api/v1/auth/oidc/login", "GET /api/v1/auth/oidc/callback"),
 }
 """Reviewed: none of these costs money or tells anything about models, keys or callers; those that check a secret are
 limited per address and per account."""

@@ -62,9 +62,9 @@ def test_a_route_says_what_it_does_what_it_gives_and_how_it_fails(name: str) -> 
     expected |= {409} if method != "GET" else set()
     expected |= {413, 422} if "requestBody" in operation else set()
     assert expected <= told
-    assert len([status for status in told if status < 300]) == 1
+    assert len([status for status in told if status < 400]) == 1
     for status, reply in operation["responses"].items():
-        if status != "204":
+        if status not in {"204", "302"}:
             schema = reply["content"]["application/json"]["schema"]
             assert schema, status
             assert status[0] == "2" or schema["$ref"].endswith(("/Failure", "/HTTPValidationError"))
@@ -72,7 +72,7 @@ def test_a_route_says_what_it_does_what_it_gives_and_how_it_fails(name: str) -> 
 
 def test_lists_come_in_pieces() -> None:
     for name, operation in OPERATIONS.items():
-        shown = next(reply for status, reply in operation["responses"].items() if status[0] == "2")
+        shown = next(reply for status, reply in operation["responses"].items() if status[0] in "23")
         schema = shown.get("content", {}).get("application/json", {}).get("schema", {})
         parameters = {parameter["name"] for parameter in operation.get("parameters", [])}
         is_list = schema.get("$ref", "").rpartition("/")[2].startswith("PageReply_")

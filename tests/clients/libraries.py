@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import logging
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -59,6 +60,9 @@ class LiteLLM:
         self.module: Any = importlib.import_module("litellm")
         self.module.suppress_debug_info = True
         self.module.telemetry = False
+        logging.getLogger("LiteLLM").setLevel(
+            logging.WARNING
+        )  # else it prints what a root logger set up by others lets by
         self.error: type[Exception] = importlib.import_module("openai").APIError
 
     def ask(self, served: Served, model: str, messages: list[Any] | None = None, **more: Any) -> Any:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from backend.features.keys.format import is_well_formed
 from tests.e2e.conftest import NO_OLLAMA, Run
 from tests.fakes.scripted_upstream import ScriptedUpstream, json_reply, sse_reply
 from tests.fixtures.databases import PostgresServer
@@ -154,3 +155,42 @@ def test_a_database_server_is_brought_up_to_date_by_command(run: Run, postgres: 
     assert behind.returncode == 2
     assert behind.stderr.strip().endswith("run 'passerelle migrate' once, then start")
     assert run("migrate", env=env).stdout == "the database's tables are up to date\n"
+
+
+def test_the_command_line_makes_lists_and_revokes_keys(run: Run) -> None:
+    assert run("admin", "create", "--email", "ada@example.org", "--password", PASSWORD).returncode == 0
+    made = run("keys", "create", "--user", "Ada@example.org", "--name", "laptop", "--expires-days", "30")
+    assert made.returncode == 0, made.stderr
+    key = made.stdout.rstrip("\n")
+    assert is_well_formed(key)
+    assert key not in made.stderr
+    bounds = ("--models", "small,me/legal", "--permissions", "models:use", "--networks", "192.0.2.0/24")
+    assert run("keys", "create", "--user", "ada@example.org", "--name", "bound", *bounds).returncode == 0
+    listed = run("keys", "list", "--user", "ada@example.org").stdout.rstrip("\n").split("\n")
+    assert [line.rpartition("  ")[2] for line in listed] == ["bound", "laptop"]
+    assert key not in "".join(listed)
+    key_id = listed[1].split()[0]
+    assert "within a minute" in run("keys", "revoke", key_id).stdout
+    assert "revoked" in run("keys", "list", "--user", "ada@example.org").stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("create", "--user", "eve@example.org", "--name", "x"), "nobody has an account"),
+        (("create", "--user", "a@example.org", "--name", "x", "--permissions", "fly"), "--permissions"),
+        (("create", "--user", "a@example.org", "--name", "x", "--networks", "here"), "--networks"),
+        (("create", "--user", "a@example.org", "--name", "x", "--expires-days", "-1"), "--expires-days"),
+        (("create", "--user", "a@example.org", "--name", " "), "--name"),
+        (("list", "--user", "eve@example.org"), "nobody has an account"),
+        (("revoke", "3f0c1c60-0000-4000-8000-000000000000"), "there is no such key"),
+        (("revoke", "x"), "UUID"),
+    ],
+    ids=str,
+)
+def test_a_wrong_key_command_says_what_is_wrong(run: Run, arguments: tuple[str, ...], told: str) -> None:
+    done = run("keys", *arguments)
+    assert done.returncode in {1, 2}
+    assert told in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""

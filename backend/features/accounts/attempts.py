@@ -23,6 +23,7 @@ class Attempt(StrEnum):
     REGISTER = "register"
     REFRESH = "refresh"
     BOOTSTRAP = "bootstrap"
+    PROVIDER = "provider"
 
 
 class Attempts(Protocol):

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 from fastapi import Request
 
-from backend.core.errors import NotAuthenticated, NotPermitted
+from backend.core.errors import NotAuthenticated, NotFound, NotPermitted
 from backend.features.accounts.administration import UserAdministration
 from backend.features.accounts.attempts import Attempts
+from backend.features.accounts.provider_logins import ProviderLogins
 from backend.features.accounts.roles import RoleAdministration
 from backend.features.accounts.service import AccountService, Stranger
 from backend.features.accounts.sessions import SessionService
@@ -28,12 +29,22 @@ class Accounts:
     users: UserAdministration
     roles: RoleAdministration
     attempts: Attempts
+    provider_logins: ProviderLogins | None
+    """None where no login provider is configured."""
 
 
 def accounts_of(request: Request) -> Accounts:
     """Return the services."""
     accounts: Accounts = request.state.container.accounts
     return accounts
+
+
+def provider_logins_of(request: Request) -> ProviderLogins:
+    """Return the service of logins with a login provider; raise `NotFound` where there is none."""
+    logins = accounts_of(request).provider_logins
+    if logins is None:
+        raise NotFound("there is no login provider here; log in with POST /api/v1/auth/login")
+    return logins
 
 
 def own_id(request: Request) -> uuid.UUID:

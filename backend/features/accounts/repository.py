@@ -30,6 +30,11 @@ class Users(Repository[User]):
         """Return the user tied to somebody at a login provider."""
         return await self.one(session, select(User).where(User.oidc_subject == subject))
 
+    async def tie(self, session: AsyncSession, user_id: uuid.UUID, subject: str) -> bool:
+        """Tie a user to somebody at a login provider; return False when they are tied already. Of two, one wins."""
+        statement = update(User).where(User.id == user_id, User.oidc_subject.is_(None))
+        return await _changed(session, statement.values(oidc_subject=subject)) == 1
+
     async def is_empty(self, session: AsyncSession) -> bool:
         """Whether nobody has an account."""
         return await session.scalar(select(User.id).limit(1)) is None

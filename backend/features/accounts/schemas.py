@@ -4,8 +4,9 @@ import uuid
 from datetime import datetime
 from typing import Annotated
 
-from pydantic import AfterValidator, ConfigDict, EmailStr, Field, SecretStr, StringConstraints
+from pydantic import AfterValidator, ConfigDict, Field, SecretStr, StringConstraints
 
+from backend.features.accounts.email import Email
 from backend.features.accounts.passwords import MAX_LENGTH, MIN_LENGTH
 from backend.features.accounts.trigramme import Trigramme
 from backend.features.auth.principal import Permission
@@ -24,7 +25,6 @@ class Secretive(Body):
     model_config = ConfigDict(str_strip_whitespace=False)
 
 
-Email = Annotated[EmailStr, Field(max_length=254), AfterValidator(str.lower)]
 NewPassword = Annotated[SecretStr, Field(min_length=MIN_LENGTH, max_length=MAX_LENGTH)]
 GivenPassword = Annotated[SecretStr, Field(max_length=MAX_LENGTH)]
 Name = Annotated[str, StringConstraints(max_length=120, strip_whitespace=True), AfterValidator(_printable)]

@@ -5,12 +5,13 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Select, and_, column, exists, func, or_, select, table, true
+from sqlalchemy import ColumnElement, Select, and_, column, exists, false, func, or_, select, table, true
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from backend.core.db.repository import Repository
 from backend.features.agents.models import Agent, AgentShare
 from backend.features.auth.principal import Permission, Principal
+from backend.llm.names import DEFAULT_HOST, DEFAULT_TAG, parse_name
 
 _users = table("users", column("id", Agent.owner_id.type), column("trigramme"), column("is_active"))
 _roles = table("roles", column("id", Agent.owner_id.type))
@@ -92,12 +93,20 @@ def usable_by(principal: Principal) -> ColumnElement[bool]:
 
     `AgentIndex` decides alike, from memory. Agents of suspended accounts are for those who manage agents.
     """
+    listed = true() if principal.models is None else _named_by(principal.models)
     if principal.may(Permission.MANAGE_AGENTS):
-        return true()
+        return listed
     ways: list[ColumnElement[bool]] = [Agent.is_public.is_(True)]
     if principal.user_id is not None:
         ways.append(Agent.owner_id == principal.user_id)
     if principal.role_id is not None:
         share = (AgentShare.agent_id == Agent.id) & (AgentShare.role_id == principal.role_id)
         ways.append(exists().where(share))
-    return and_(_users.c.is_active, or_(*ways))
+    return and_(_users.c.is_active, or_(*ways), listed)
+
+
+def _named_by(models: Collection[str]) -> ColumnElement[bool]:
+    """Return the condition that an agent's name is among those of models in the form in which they are compared."""
+    names = [name for name in map(parse_name, models) if name is not None]
+    own = [n for n in names if n.host == DEFAULT_HOST and n.tag == DEFAULT_TAG]
+    return or_(false(), *(and_(_users.c.trigramme == n.namespace, Agent.name == n.model) for n in own))

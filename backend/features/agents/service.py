@@ -65,6 +65,7 @@ class AgentService:
         principal = caller.principal
         owner_id = require_owner(principal)
         draft = await self._resolved(principal, draft.checked())
+        _require_usable(principal, full_name(principal.trigramme, draft.name))
         await self._require_free(full_name(principal.trigramme, draft.name))
         async with self._database.transaction() as session:
             if await self._agents.named(session, owner_id, draft.name) is not None:
@@ -88,6 +89,7 @@ class AgentService:
         kept = await self.get(principal, agent_id)
         if not _is_same(kept.agent.model, draft.model):
             draft = await self._resolved(principal, draft)
+        _require_usable(principal, replace(kept.model_name, model=draft.name))
         await self._require_free(replace(kept.model_name, model=draft.name))
         async with self._database.transaction() as session:
             owned = await self._writable(session, principal, agent_id)
@@ -215,6 +217,12 @@ def require_owner(principal: Principal) -> uuid.UUID:
         raise NotPermitted("agents belong to accounts: log in, or send a key of your account")
     principal.require(Permission.WRITE_AGENTS)
     return principal.user_id
+
+
+def _require_usable(principal: Principal, name: ModelName) -> None:
+    """Refuse a name that is not among those a caller's key is bound to."""
+    if not principal.may_use(name):
+        raise NotPermitted(f"your key is not for '{name.short}'; use one that is")
 
 
 def _may_write(agent: Agent, principal: Principal) -> bool:

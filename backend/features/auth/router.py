@@ -27,5 +27,6 @@ async def connect(request: Request) -> Response:
     return text_response(
         b"To use this gateway with the key of your machine, send this line to whoever runs it:\n\n"
         + f"{line} <your name>\n\n".encode()
-        + b"They add it to GATEWAY_PUBLIC_KEYS. Start ollama with OLLAMA_AUTH=1 then.\n"
+        + b"They add it to GATEWAY_PUBLIC_KEYS. With an account here, register it yourself: POST /api/v1/public-keys.\n"
+        + b"Start ollama with OLLAMA_AUTH=1 then.\n"
     )

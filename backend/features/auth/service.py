@@ -13,8 +13,9 @@ from backend.features.auth.stores import KeyStore
 MIN_KEY_LENGTH = 20
 """Characters of the shortest key that is accepted; longer than every placeholder of `credentials`."""
 
-_HOW = "send it as 'Authorization: Bearer <key>', or in the address as /k/<key>"
+_HOW = "send it as 'Authorization: Bearer <key>', or in the gateway's address as /k/<key>"
 _MISSING = f"a valid API key is needed; {_HOW}"
+_OR_SIGN = ", or set OLLAMA_AUTH=1 if the gateway knows your public key"
 _WRONG = "this API key is not valid here; check it, or ask whoever runs the gateway for one"
 _IN_QUERY = f"a key in the query string is not read; {_HOW}"
 
@@ -69,7 +70,8 @@ class Authenticator:
 
     async def _identify(self, credential: str | SignedRequest | None, scope: Mapping[str, Any]) -> Principal:
         if credential is None:
-            raise NotAuthenticated(_IN_QUERY if shows_key_in_query(scope["query_string"]) else _MISSING)
+            reason = _IN_QUERY if shows_key_in_query(scope["query_string"]) else _MISSING
+            raise NotAuthenticated(reason if self._identities is None else reason + _OR_SIGN)
         if isinstance(credential, SignedRequest):
             if self._identities is None:
                 raise NotAuthenticated(_MISSING)

@@ -1,7 +1,8 @@
 """What a key may do and from where, and that no key makes a wider one.
 
-Who calls with a key makes, changes and renews keys within the bounds of that key only: what is not said is taken over
-from it, what goes beyond is refused. A key that may be used only so often makes none, since two would be twice as many.
+Who calls with a key makes, changes and renews keys within the bounds of that key only: what is not said about a new one
+is taken over from it, and it ends with it at the latest; what goes beyond is refused. A key that may be used only so
+often makes none, since two would be twice as many.
 """
 
 from collections.abc import Iterable

@@ -191,10 +191,12 @@ class KeyService:
 
 
 def _inherit(row: ApiKey, creator: ApiKey) -> None:
-    """Take over from a key what is not said about the one it makes."""
+    """Take over from a key what is not said about the one it makes, which ends with it at the latest."""
     for name in _INHERITED:
         if getattr(row, name) is None:
             setattr(row, name, getattr(creator, name))
+    if creator.expires_at is not None:
+        row.expires_at = min(row.expires_at or creator.expires_at, creator.expires_at)
 
 
 def _owned(row: ApiKey | None, owner_id: uuid.UUID | None) -> ApiKey:

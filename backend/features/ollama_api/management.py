@@ -211,7 +211,9 @@ class Management:
 
     def _require_permission(self, principal: Principal) -> None:
         if not principal.may(Permission.MANAGE_MODELS):
-            raise NotPermitted("your key may not manage models; ask the gateway's operator for one that may")
+            raise NotPermitted(
+                "your key may not manage models; ask the gateway's operator for one of GATEWAY_ADMIN_KEYS"
+            )
 
     async def _open(self, steps: AsyncIterator[Mapping[str, Any]], wanted: str, *, is_streamed: bool) -> ProgressAnswer:
         answer = ProgressAnswer(self._watched(steps), is_streamed=is_streamed)

@@ -1,7 +1,6 @@
 """Turns the bodies of the messages API into canonical requests.
 
-A user turn with tool results becomes `tool` turns first, then the rest as a user turn. Blocks of text that stand side
-by side in a user or system turn are kept apart by a line end; an assistant's are pieces of one text.
+A user turn with tool results becomes `tool` turns first, then the rest as a user turn.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from backend.core.errors import InvalidRequest
+from backend.llm.tool_calls import name_results
 from backend.llm.types import (
     ChatRequest,
     ContentPart,
@@ -42,7 +42,7 @@ def read_messages(body: MessagesBody) -> ChatRequest:
     sampling = Sampling(
         temperature=body.temperature,
         top_p=body.top_p,
-        top_k=body.top_k,
+        top_k=None if body.top_k is None else max(body.top_k, 0),  # -1 is vLLM's word for off, 0 everybody's
         stop=tuple(body.stop_sequences),
         max_tokens=body.max_tokens,
     )
@@ -68,15 +68,14 @@ def _require_model(body: PromptBody) -> None:
 
 def _read_prompt(body: PromptBody) -> ChatRequest:
     reader = _ConversationReader()
-    messages = [Message("system", system)] if (system := reader.parts(body.system, "the system prompt")) else []
-    for message in body.messages:
-        messages += filter(_says_something, reader.turn(message))
-    if not messages:
+    system = reader.parts(body.system, "the system prompt")
+    turns = [turn for message in body.messages for turn in reader.turn(message) if _says_something(turn)]
+    if not turns:
         raise InvalidRequest("messages is required")
     choice, parallel = _read_choice(body)
     return ChatRequest(
         model=body.model,
-        messages=tuple(messages),
+        messages=(*([Message("system", system)] if system else []), *name_results(turns)),
         tools=_read_tools(body),
         tool_choice=choice,
         parallel_tool_calls=parallel,
@@ -84,10 +83,9 @@ def _read_prompt(body: PromptBody) -> ChatRequest:
 
 
 class _ConversationReader:
-    """Reads turns in order, remembering the names of the tools that were called."""
+    """Reads turns in order, counting their images."""
 
     def __init__(self) -> None:
-        self._names: dict[str, str] = {}
         self._images = 0
 
     def turn(self, body: MessageBody) -> list[Message]:
@@ -104,14 +102,7 @@ class _ConversationReader:
 
     def parts(self, blocks: Iterable[BlockBody], where: str) -> tuple[ContentPart, ...]:
         """Return text and images in order."""
-        parts: list[ContentPart] = []
-        for block in blocks:
-            for part in self._part(block, where):
-                if parts and isinstance(part, TextPart) and isinstance(parts[-1], TextPart):
-                    parts[-1] = TextPart(f"{parts[-1].text}\n{part.text}")
-                else:
-                    parts.append(part)
-        return tuple(parts)
+        return tuple(part for block in blocks for part in self._part(block, where))
 
     def _user(self, blocks: Sequence[BlockBody]) -> list[Message]:
         results = [self._result(block) for block in blocks if block.type == "tool_result"]
@@ -138,15 +129,13 @@ class _ConversationReader:
         for field, value in (("id", block.id), ("name", block.name)):
             if not value:
                 raise InvalidRequest(f"tool_use block missing required '{field}' field")
-        self._names[block.id] = block.name
         return ToolCall(block.id, block.name, block.input)
 
     def _result(self, block: BlockBody) -> Message:
         content = self.parts(block.content, "a tool result")
         if block.is_error:
             content = _mark_error(content)
-        name = self._names.get(block.tool_use_id, "")
-        return Message("tool", content, tool_call_id=block.tool_use_id, tool_name=name)
+        return Message("tool", content, tool_call_id=block.tool_use_id)
 
     def _part(self, block: BlockBody, where: str) -> tuple[ContentPart, ...]:
         match block.type:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from backend.llm.tool_calls import ToolTurn, link_tool_results
-from backend.llm.types import Message, TextPart, ToolCall
+from backend.llm.types import ContentPart, Message, TextPart, ToolCall
 from backend.wire.openai.request import write_call
 from backend.wire.tool_ids import mint_id
 
@@ -161,9 +161,11 @@ def _write_content(message: Message, style: MessageStyle) -> str | list[dict[str
         chunks.append({"type": "thinking", "thinking": [{"type": "text", "text": message.thinking}]})
     if not chunks and not message.images:
         return message.text
-    if message.text:
-        chunks.append({"type": "text", "text": message.text})
-    chunks += [
-        {"type": "image_url", "image_url": f"data:{image.media_type};base64,{image.data}"} for image in message.images
-    ]
+    chunks += map(_write_part, message.content)
     return chunks
+
+
+def _write_part(part: ContentPart) -> dict[str, Any]:
+    if isinstance(part, TextPart):
+        return {"type": "text", "text": part.text}
+    return {"type": "image_url", "image_url": f"data:{part.media_type};base64,{part.data}"}

@@ -219,9 +219,9 @@ def _read_timings(told: Mapping[str, Any]) -> Timings:
     )
 
 
-def _plain_logprobs(entries: Sequence[Mapping[str, Any]] | None) -> list[dict[str, Any]] | None:
+def _plain_logprobs(entries: object) -> list[dict[str, Any]] | None:
     """Keep of each entry what Ollama has: token, logprob, bytes and the top list."""
-    if not entries:
+    if not isinstance(entries, list) or not entries:
         return None
     return [
         {
@@ -229,4 +229,5 @@ def _plain_logprobs(entries: Sequence[Mapping[str, Any]] | None) -> list[dict[st
             **({"top_logprobs": top} if (top := _plain_logprobs(entry.get("top_logprobs"))) else {}),
         }
         for entry in entries
+        if isinstance(entry, dict)
     ]

@@ -9,32 +9,22 @@ from backend.wire.images import read_image
 
 _DATA_URL = re.compile(r"data:(?:image/[a-z0-9.+-]{1,40})?;base64,", re.ASCII | re.IGNORECASE)
 _LINK = re.compile(r"https?://", re.ASCII | re.IGNORECASE)
-_BETWEEN_PARTS = "\n"
-"""As vLLM joins them; parts are paragraphs, not pieces of one."""
 
 
 def read_content(content: Any) -> tuple[ContentPart, ...]:
-    """Return the content of one message: its text in one part, then its images; raise for what cannot be read."""
+    """Return the content of one message, part by part; raise `InvalidRequest` for what cannot be read."""
     if isinstance(content, str):
         return (TextPart(content),) if content else ()
     if not isinstance(content, list):
         raise InvalidRequest("message content must be a string or a list of parts")
-    texts: list[str] = []
-    images: list[ImagePart] = []
-    for part in content:
-        read = _read_part(part)
-        if isinstance(read, ImagePart):
-            images.append(read)
-        elif read:
-            texts.append(read)
-    text = _BETWEEN_PARTS.join(texts)
-    return (*((TextPart(text),) if text else ()), *images)
+    parts = (_read_part(part) for part in content)
+    return tuple(part for part in parts if isinstance(part, ImagePart) or part.text)
 
 
-def _read_part(part: Any) -> str | ImagePart:
+def _read_part(part: Any) -> ContentPart:
     kind = part.get("type") if isinstance(part, dict) else None
     if kind in ("text", "refusal") and isinstance(part.get(kind), str):
-        return str(part[kind])
+        return TextPart(part[kind])
     if kind == "image_url":
         source = part.get("image_url")
         url = source.get("url") if isinstance(source, dict) else source

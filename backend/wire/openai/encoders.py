@@ -162,7 +162,7 @@ class CompletionStreamEncoder:
         return stream_error(error)
 
     def _chunk(self, text: str, reason: str | None, logprobs: Sequence[Mapping[str, Any]] | None) -> bytes:
-        choice = {"index": 0, "text": text, "finish_reason": reason, **write_logprobs(logprobs)}
+        choice = {"index": 0, "text": text, "finish_reason": reason, **write_text_logprobs(logprobs)}
         return write_event({**self._fields, "choices": [choice]})
 
 
@@ -212,7 +212,7 @@ class CompletionObjectEncoder:
         done = self._answer.add(events)
         if done is None:
             return b""
-        logprobs = write_logprobs(self._answer.logprobs)
+        logprobs = write_text_logprobs(self._answer.logprobs)
         choice = {"index": 0, "text": self._answer.text, "finish_reason": done.reason, **logprobs}
         head = self._heading.fields("text_completion")
         return encode_json({**head, "choices": [choice], "usage": write_usage(done)})
@@ -265,16 +265,37 @@ def write_logprobs(entries: Sequence[Mapping[str, Any]] | None) -> dict[str, Any
     """Return the field of a choice that holds log probabilities, with all that OpenAI's types require; maybe empty."""
     if not entries:
         return {}
-    content = [{**_logprob(entry), "top_logprobs": [*map(_logprob, entry.get("top_logprobs") or ())]}
-               for entry in entries]  # fmt: skip
+    content = [{**_logprob(entry), "top_logprobs": _top_logprobs(entry)} for entry in entries]
     return {"logprobs": {"content": content}}
 
 
+def write_text_logprobs(entries: Sequence[Mapping[str, Any]] | None) -> dict[str, Any]:
+    """Return that field for a text completion: OpenAI's lists, beside what Ollama has there; maybe empty."""
+    written = write_logprobs(entries)
+    if not written:
+        return {}
+    told = written["logprobs"]["content"]
+    return {
+        "logprobs": {
+            "tokens": [entry["token"] for entry in told],
+            "token_logprobs": [entry["logprob"] for entry in told],
+            "top_logprobs": [{top["token"]: top["logprob"] for top in entry["top_logprobs"]} for entry in told],
+            "content": told,
+        }
+    }
+
+
+def _top_logprobs(entry: Mapping[str, Any]) -> list[dict[str, Any]]:
+    tops = entry.get("top_logprobs")
+    return [_logprob(top) for top in tops if isinstance(top, dict)] if isinstance(tops, list) else []
+
+
 def _logprob(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what OpenAI's types require, whatever an upstream sent."""
     token = str(entry.get("token", ""))
-    spelled = entry.get("bytes")
+    logprob, spelled = entry.get("logprob"), entry.get("bytes")
     return {
         "token": token,
-        "logprob": entry.get("logprob", 0.0),
-        "bytes": spelled if spelled is not None else list(token.encode("utf-8", "replace")),
+        "logprob": logprob if isinstance(logprob, (int, float)) else 0.0,
+        "bytes": spelled if isinstance(spelled, list) else list(token.encode("utf-8", "replace")),
     }

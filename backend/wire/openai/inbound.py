@@ -5,7 +5,7 @@ from typing import Any
 
 from backend.core.errors import InvalidRequest
 from backend.llm.errors import ProviderProtocolError
-from backend.llm.tool_calls import parse_arguments
+from backend.llm.tool_calls import name_results, parse_arguments
 from backend.llm.types import (
     ChatRequest,
     CompletionRequest,
@@ -19,7 +19,7 @@ from backend.llm.types import (
     ToolChoice,
     ToolSpec,
 )
-from backend.wire.body import MAX_IMAGES, MAX_STOP_LENGTH, MAX_STOPS, TOO_DEEP, is_too_deep
+from backend.wire.body import MAX_IMAGES, MAX_STOP_LENGTH, MAX_STOPS, check_shape
 from backend.wire.openai.content import read_content
 from backend.wire.openai.schemas import (
     ChatBody,
@@ -110,30 +110,25 @@ def _read_model(name: str) -> str:
 
 
 def _read_messages(bodies: list[MessageBody]) -> tuple[Message, ...]:
-    """Read the turns; the result of a tool gets the tool's name from the call it answers."""
-    names: dict[str, str] = {}
-    messages: list[Message] = []
-    for body in bodies:
-        message = _read_message(body, names)
-        names |= {call.call_id: call.name for call in message.tool_calls if call.call_id}
-        messages.append(message)
+    messages = tuple(name_results(map(_read_message, bodies)))
     if sum(len(message.images) for message in messages) > MAX_IMAGES:
         raise InvalidRequest(f"a conversation may hold {MAX_IMAGES} images at most; remove older ones")
-    return tuple(messages)
+    return messages
 
 
-def _read_message(body: MessageBody, names: Mapping[str, str]) -> Message:
+def _read_message(body: MessageBody) -> Message:
     role = read_role(body.role)
-    if body.content is None and not body.tool_calls and role != "tool":
+    thinking = body.reasoning or body.reasoning_content
+    if body.content is None and not (body.tool_calls or thinking or role == "tool"):
         raise InvalidRequest("invalid message content type: <nil>")
     is_result = role == "tool"
     return Message(
         role=role,
         content=() if body.content is None else read_content(body.content),
-        thinking=body.reasoning or body.reasoning_content,
+        thinking=thinking,
         tool_calls=tuple(ToolCall(c.id, c.function.name, _read_arguments(c.function)) for c in body.tool_calls),
         tool_call_id=body.tool_call_id if is_result else "",
-        tool_name=(body.name or names.get(body.tool_call_id, "")) if is_result else "",
+        tool_name=body.name if is_result else "",
     )
 
 
@@ -146,8 +141,7 @@ def _read_arguments(function: FunctionCallBody) -> Mapping[str, Any]:
         read = None
     if not isinstance(read, dict):
         raise InvalidRequest("invalid tool call arguments")
-    if is_too_deep(read):
-        raise InvalidRequest(TOO_DEEP)
+    check_shape(read)
     return read
 
 

@@ -6,7 +6,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from backend.llm.tool_calls import MintId, ToolTurn, link_tool_results
-from backend.llm.types import ChatRequest, CompletionRequest, JsonFormat, Message, ToolCall, ToolSpec
+from backend.llm.types import (
+    ChatRequest,
+    CompletionRequest,
+    ContentPart,
+    JsonFormat,
+    Message,
+    TextPart,
+    ToolCall,
+    ToolSpec,
+)
 from backend.wire.jsontext import encode_json
 from backend.wire.openai.options import OPTIONS, REASONING_DROPS, STOP_DROPS, Dialect
 from backend.wire.openai.reasoning import ReasoningStyle, write_thinking
@@ -112,14 +121,14 @@ def write_call(call: ToolCall) -> dict[str, Any]:
 
 
 def write_content(message: Message) -> str | list[dict[str, Any]]:
-    """Return plain text, or parts when the message holds images."""
-    if not message.images:
-        return message.text
-    text = [{"type": "text", "text": message.text}] if message.text else []
-    return [
-        *text,
-        *({"type": "image_url", "image_url": {"url": f"data:{i.media_type};base64,{i.data}"}} for i in message.images),
-    ]
+    """Return plain text, or parts in their order when the message holds images."""
+    return [*map(_write_part, message.content)] if message.images else message.text
+
+
+def _write_part(part: ContentPart) -> dict[str, Any]:
+    if isinstance(part, TextPart):
+        return {"type": "text", "text": part.text}
+    return {"type": "image_url", "image_url": {"url": f"data:{part.media_type};base64,{part.data}"}}
 
 
 def _write_messages(messages: Sequence[Message], dialect: Dialect, mint: MintId) -> list[dict[str, Any]]:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Literal
 
 from backend.core.errors import InvalidRequest
+from backend.llm.tool_calls import name_results
 from backend.llm.types import (
     ChatRequest,
     ContentPart,
@@ -45,7 +46,7 @@ def read_request(body: ResponsesBody) -> ChatRequest:
     instructions = (Message("system", (TextPart(body.instructions),)),) if body.instructions else ()
     return ChatRequest(
         model=body.model,
-        messages=(*instructions, *_read_items(body.input)),
+        messages=(*instructions, *name_results(_read_items(body.input))),
         tools=tools,
         tool_choice=_read_choice(body.tool_choice, tools) if "tool_choice" in body.model_fields_set else None,
         parallel_tool_calls=body.parallel_tool_calls,

@@ -3,13 +3,14 @@
 Unknown keys are ignored, `null` means unset. What cannot be read is an `InvalidRequest` that names the field.
 """
 
-from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field
 
 from backend.core.errors import InvalidRequest
-from backend.wire.body import MAX_MESSAGES, MAX_TOOLS, read_json
+from backend.wire.body import MAX_MESSAGES
+from backend.wire.openai.schemas import Integer, Number, OpenAIModel
+from backend.wire.openai.schemas import read_body as read_openai
 
 _MAX_PARTS = 2_000
 _TEXT = "input_text"
@@ -47,18 +48,7 @@ def _as_choice(value: Any) -> Any:
     return {"type": value} if isinstance(value, str) else value
 
 
-class ResponsesModel(BaseModel):
-    """A part of the body: strict types, no nulls, no surprise fields."""
-
-    model_config = ConfigDict(extra="ignore", strict=True, hide_input_in_errors=True, protected_namespaces=())
-
-    @model_validator(mode="before")
-    @classmethod
-    def _drop_nulls(cls, data: Any) -> Any:
-        return {k: v for k, v in data.items() if v is not None} if isinstance(data, dict) else data
-
-
-class PartBody(ResponsesModel):
+class PartBody(OpenAIModel):
     """One piece of content: text in its various names, or an image."""
 
     type: str = _TEXT
@@ -70,7 +60,7 @@ class PartBody(ResponsesModel):
 Parts = Annotated[list[PartBody], BeforeValidator(_as_parts)]
 
 
-class ItemBody(ResponsesModel):
+class ItemBody(OpenAIModel):
     """One item of the input; which fields count depends on its `type`, and without one it is a message."""
 
     type: str = "message"
@@ -85,7 +75,7 @@ class ItemBody(ResponsesModel):
     encrypted_content: str = ""
 
 
-class ToolBody(ResponsesModel):
+class ToolBody(OpenAIModel):
     """A function the model may call, or a namespace of functions."""
 
     type: str = "function"
@@ -96,7 +86,7 @@ class ToolBody(ResponsesModel):
     tools: list["ToolBody"] = Field(default_factory=list)
 
 
-class ToolChoiceBody(ResponsesModel):
+class ToolChoiceBody(OpenAIModel):
     """Whether tools may, must or must not be called, or which one must."""
 
     type: str = "auto"
@@ -104,7 +94,7 @@ class ToolChoiceBody(ResponsesModel):
     namespace: str = ""
 
 
-class FormatBody(ResponsesModel):
+class FormatBody(OpenAIModel):
     """The form of the answer's text."""
 
     type: str = "text"
@@ -113,31 +103,31 @@ class FormatBody(ResponsesModel):
     strict: bool | None = None
 
 
-class TextBody(ResponsesModel):
+class TextBody(OpenAIModel):
     """What is said about the answer's text."""
 
     format: FormatBody = FormatBody()
 
 
-class ReasoningBody(ResponsesModel):
+class ReasoningBody(OpenAIModel):
     """How much the model should think."""
 
     effort: str = ""
 
 
-class ResponsesBody(ResponsesModel):
+class ResponsesBody(OpenAIModel):
     """`POST /v1/responses`."""
 
     model: str = ""
     input: Annotated[list[ItemBody], BeforeValidator(_as_items)] = Field(default_factory=list)
     instructions: str = ""
     stream: bool = False
-    max_output_tokens: int | None = None
-    temperature: float | None = Field(None, allow_inf_nan=False)
-    top_p: float | None = Field(None, allow_inf_nan=False)
+    max_output_tokens: Integer | None = None
+    temperature: Number | None = None
+    top_p: Number | None = None
     reasoning: ReasoningBody = ReasoningBody()
     text: TextBody = TextBody()
-    tools: list[ToolBody] = Field(default_factory=list, max_length=MAX_TOOLS)
+    tools: list[ToolBody] = Field(default_factory=list)
     tool_choice: Annotated[ToolChoiceBody, BeforeValidator(_as_choice)] = ToolChoiceBody()
     parallel_tool_calls: bool | None = None
     previous_response_id: str = ""
@@ -146,28 +136,6 @@ class ResponsesBody(ResponsesModel):
     background: bool = False
 
 
-_KINDS: Mapping[str, str] = {
-    "string_type": "a string",
-    "bool_type": "true or false",
-    "int_type": "a whole number",
-    "float_type": "a number",
-    "finite_number": "a number",
-    "list_type": "a list",
-    "dict_type": "an object",
-    "model_type": "an object",
-    "model_attributes_type": "an object",
-    "too_long": f"a list of {MAX_TOOLS} at most",
-}
-
-
 def read_body(raw: bytes) -> ResponsesBody:
-    """Decode and check a request body, whatever its Content-Type said; raise `InvalidRequest` that names the field."""
-    value = read_json(raw)
-    if not isinstance(value, dict):
-        raise InvalidRequest("the request body must be a JSON object")
-    try:
-        return ResponsesBody.model_validate(value)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        path = ".".join(str(part) for part in first["loc"])
-        raise InvalidRequest(f"{path} must be {_KINDS.get(first['type'], 'something else')}") from None
+    """Decode and check a request body, as on OpenAI's other routes."""
+    return read_openai(raw, ResponsesBody)

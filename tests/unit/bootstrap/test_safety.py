@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from backend.bootstrap.safety import accepted_keys, check_workers, is_loopback, registered_public_keys
+from backend.bootstrap.safety import accepted_keys, check_login_provider, check_workers, registered_public_keys
 from backend.bootstrap.signing_key import signing_key
 from backend.bootstrap.store import open_database
 from backend.core.config import Settings, load_settings
+from backend.core.config_types import is_loopback
 from backend.core.errors import ConfigurationError
 from backend.features.auth.principal import EVERYTHING, Permission
 from tests.fakes.cli_identity import CliIdentity
@@ -220,3 +221,47 @@ def test_secrets_do_not_show_in_the_settings() -> None:
     shown = repr(load_settings(None, DATABASE_URL=POSTGRES, JWT_SECRET_KEY=KEY))
     assert "pw-of-the-store" not in shown
     assert KEY not in shown
+
+
+PROVIDER = {"issuer": "https://login.example.org/", "client_id": "passerelle", "client_secret": "s"}
+PUBLIC_URL = {"public_url": "https://gateway.example"}
+
+
+def test_a_login_provider_is_configured_whole_or_not_at_all() -> None:
+    check_login_provider(load_settings(None))
+    check_login_provider(load_settings(None, oidc=PROVIDER, server=PUBLIC_URL))
+
+
+@pytest.mark.parametrize(("missing", "said"), [
+    ("issuer", "ISSUER is missing"), ("client_id", "CLIENT_ID"), ("client_secret", "CLIENT_SECRET"),
+])  # fmt: skip
+def test_half_a_login_provider_is_refused(missing: str, said: str) -> None:
+    given: Any = {name: value for name, value in PROVIDER.items() if name != missing}
+    with pytest.raises(ConfigurationError, match=said):
+        check_login_provider(load_settings(None, oidc=given, server=PUBLIC_URL))
+
+
+def test_a_login_provider_needs_our_public_address_and_to_be_asked_who_it_is() -> None:
+    with pytest.raises(ConfigurationError, match="PUBLIC_URL"):
+        check_login_provider(load_settings(None, oidc=PROVIDER))
+    with pytest.raises(ConfigurationError, match="openid"):
+        check_login_provider(load_settings(None, oidc={**PROVIDER, "scopes": "email"}, server=PUBLIC_URL))
+    with pytest.raises(ConfigurationError, match="CLIENT_ID"):
+        check_login_provider(load_settings(None, oidc={**PROVIDER, "client_id": "a\nb"}, server=PUBLIC_URL))
+
+
+@pytest.mark.parametrize("issuer", [
+    "http://login.example.org", "https://user@login.example.org", "https://login.example.org?x=1", "login.example.org",
+    "https://" + "x" * 150, "http://127.0.0.1.evil.test",
+])  # fmt: skip
+def test_an_issuer_is_an_address_nobody_on_the_way_can_answer_for(issuer: str) -> None:
+    with pytest.raises(ConfigurationError, match="GATEWAY_OIDC__ISSUER"):
+        load_settings(None, oidc={**PROVIDER, "issuer": issuer})
+
+
+def test_an_issuer_is_kept_to_the_letter_and_domains_in_lower_case() -> None:
+    kept = load_settings(None, oidc={**PROVIDER, "issuer": "https://a.test/v1/", "allowed_domains": "A.test, b.test"})
+    assert kept.oidc.issuer == "https://a.test/v1/"
+    assert kept.oidc.allowed_domains == ("a.test", "b.test")
+    with pytest.raises(ConfigurationError, match="ALLOWED_DOMAINS"):
+        load_settings(None, oidc={**PROVIDER, "allowed_domains": "@a.test"})

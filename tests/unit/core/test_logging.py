@@ -9,8 +9,10 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
+from backend.core.errors import InvalidRequest
 from backend.core.logging import configure_logging, get_logger
 from backend.core.secrets import mask
+from backend.wire.multipart import read_form
 
 SECRET = "sk-AbCdEf0123456789"  # noqa: S105 (a canary)
 NASTY = ["a\nb", "a\r\nb", "a\x1b[31mred", "a\u2028b\u2029c\u0085d", 'a"b\\c', "\x00", "é😀", "\udcff"]
@@ -96,6 +98,8 @@ def test_the_request_id_is_on_every_line_of_its_request(log: Log) -> None:
 def test_levels_count_and_chatty_libraries_are_kept_quiet(log: Log) -> None:
     for name in ("httpx", "aiohttp.client", "asyncio"):
         logging.getLogger(name).debug("noise with %s", SECRET)
+    with pytest.raises(InvalidRequest):
+        read_form("multipart/form-data; boundary=b", b"--c")
     configure_logging("WARNING", "json")
     get_logger("one.module").info("quiet")
     assert log.text == ""

@@ -5,9 +5,11 @@ from typing import Any
 import pytest
 
 from backend.core.errors import NotAuthenticated
+from backend.features.auth.identities import Identities
 from backend.features.auth.principal import ANONYMOUS, CALLER, EVERYTHING, Permission
 from backend.features.auth.service import Authenticator
-from backend.features.auth.stores import SettingsKeys
+from backend.features.auth.stores import SettingsIdentities, SettingsKeys
+from tests.fakes.cli_identity import CliIdentity
 
 KEY = "k3y-with-enough-characters"
 OTHER = "another-key-of-some-length"
@@ -87,6 +89,17 @@ async def test_no_keys_at_all_is_not_the_same_as_open() -> None:
     assert gateway.requires_key
     with pytest.raises(NotAuthenticated):
         await gateway.authenticate(scope_of({"x-api-key": ""}))
+
+
+async def test_who_shows_nothing_is_told_of_signing_where_callers_may_sign(keys: Authenticator) -> None:
+    store = SettingsIdentities([CliIdentity().public_key])
+    identities = Identities([store], tolerance_seconds=300, connect_page=None, now=lambda: 0.0)
+    told = []
+    for gateway in (keys, Authenticator([SettingsKeys({})], identities)):
+        with pytest.raises(NotAuthenticated) as caught:
+            await gateway.authenticate(scope_of({}))
+        told.append("OLLAMA_AUTH=1" in str(caught.value))
+    assert told == [False, True]
 
 
 async def test_a_key_allows_what_it_was_given_for(keys: Authenticator) -> None:

@@ -17,7 +17,7 @@ TALK = (
     ("request_", "characters"),
     [
         (ChatRequest("m", ()), 0),
-        (ChatRequest("m", TALK), 4 * 4 + len("call") + len('{"a":"é"}'.encode())),
+        (ChatRequest("m", TALK), 4 * 4 + len("\n") + len("call") + len('{"a":"é"}'.encode())),
         (ChatRequest("m", (), (ToolSpec("tool", "does it", {"type": "object"}),)), 4 + 7 + len('{"type":"object"}')),
         (CompletionRequest("m", "12345"), 5),
         (CompletionRequest("m", "12345", "678"), 8),

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backend.llm.errors import ProviderProtocolError
-from backend.llm.tool_calls import ToolCallAssembler, ToolTurn, link_tool_results, parse_arguments
+from backend.llm.tool_calls import ToolCallAssembler, ToolTurn, link_tool_results, name_results, parse_arguments
 from backend.llm.types import Message, TextPart, ToolCall
 
 Piece = tuple[int | None, str | None, str | None, object]
@@ -247,3 +247,17 @@ def test_the_same_id_twice_in_one_turn_is_told_apart() -> None:
 def test_plain_conversations_pass_as_they_are() -> None:
     assert link(USER, SAYS, USER) == [USER, SAYS, USER]
     assert link() == []
+
+
+def test_results_get_the_name_of_the_call_before_them_with_their_id() -> None:
+    turns = [
+        Message("tool", tool_call_id="a"),
+        Message("assistant", tool_calls=(ToolCall("a", "f", {}), ToolCall("", "g", {}))),
+        Message("tool", tool_call_id="a"),
+        Message("tool", tool_call_id="a", tool_name="own"),
+        Message("tool", tool_call_id="b"),
+        Message("tool"),
+    ]
+    named = list(name_results(turns))
+    assert [turn.tool_name for turn in named] == ["", "", "f", "own", "", ""]
+    assert [turn.tool_call_id for turn in named] == [turn.tool_call_id for turn in turns]

@@ -6,14 +6,17 @@ import pytest
 
 from backend.core.errors import GatewayError
 from backend.llm import errors
-from backend.llm.types import ImagePart, Message, TextPart
+from backend.llm.types import ImagePart, Message, Role, TextPart
 
 IMAGE = ImagePart("AAAA", "image/png")
 
 
-def test_a_turn_joins_its_text_and_keeps_its_images_in_order() -> None:
-    turn = Message("user", (TextPart("a"), IMAGE, TextPart("b"), IMAGE))
-    assert turn.text == "ab"
+@pytest.mark.parametrize(
+    ("role", "text"), [("user", "a\nb"), ("system", "a\nb"), ("tool", "a\nb"), ("assistant", "ab")]
+)
+def test_a_turn_joins_its_text_and_keeps_its_images_in_order(role: Role, text: str) -> None:
+    turn = Message(role, (TextPart("a"), IMAGE, TextPart("b"), IMAGE))
+    assert turn.text == text
     assert turn.images == (IMAGE, IMAGE)
     assert Message("user").text == ""
 

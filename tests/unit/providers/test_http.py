@@ -13,7 +13,6 @@ from backend.llm.errors import (
     ProviderTimeout,
     ProviderUnreachable,
 )
-from backend.providers import http
 from backend.providers.http import Endpoint, Limits, Upstream, open_endpoint, tls_context
 from backend.providers.watchdog import Timeouts
 from tests.fakes.providers import HANG, Answer, Body, MockUpstream, Piece, settle_loop
@@ -149,10 +148,10 @@ async def test_a_body_of_exactly_the_limit_is_fine() -> None:
     await reader.aclose()
 
 
-async def test_a_reply_over_the_limit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http, "_REPLY_BYTES", 10)
+async def test_a_reply_over_the_limit_is_refused() -> None:
+    up = MockUpstream(Answer(b"x" * 11), limits=Limits(reply_bytes=10))
     with pytest.raises(ProviderProtocolError, match="too large"):
-        await MockUpstream(Answer(b"x" * 11)).upstream.post("/x", {})
+        await up.upstream.post("/x", {})
 
 
 async def test_an_endless_error_body_is_read_only_as_far_as_it_is_worth() -> None:

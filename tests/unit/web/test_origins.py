@@ -51,7 +51,7 @@ async def test_local_names_are_served(host: str) -> None:
     ["evil.test", "evil.test:8000", "8.8.8.8", "127.0.0.1.evil.test", "[2001:4860::1]", "localhost.evil.test:80"],
 )
 async def test_a_name_a_stranger_can_own_is_refused_while_no_key_is_asked(host: str) -> None:
-    assert await ask(guard_of(), host=host) == (403, {"content-length": "0"})
+    assert (await ask(guard_of(), host=host))[0] == 403
     assert (await ask(guard_of(check_host=False), host=host))[0] == SERVED
     if not host.startswith("["):
         assert (await ask(guard_of(hosts=(host.partition(":")[0],)), host=host))[0] == SERVED
@@ -66,7 +66,8 @@ async def test_a_configured_host_is_served() -> None:
 )
 @pytest.mark.parametrize("method", ["POST", "OPTIONS", "GET"])
 async def test_a_foreign_page_is_refused_before_anything_is_done(origin: str, method: str) -> None:
-    assert await ask(guard_of(), method, origin=origin) == (403, {"content-length": "0"})
+    status, headers = await ask(guard_of(), method, origin=origin)
+    assert (status, set(headers)) == (403, {"content-type", "content-length"})
 
 
 @pytest.mark.parametrize(

@@ -62,11 +62,14 @@ def test_an_answer_is_streamed_even_when_the_caller_wants_it_whole(server: str) 
 @pytest.mark.parametrize(
     ("server", "url"), [("mistral", URL), *((dialect, {"url": URL}) for dialect in Dialect)], ids=SERVERS
 )
-def test_an_image_follows_the_text_as_a_data_url(server: str, url: object) -> None:
-    body = send(server, Message("user", (IMAGE, TextPart("what?"))))
+def test_an_image_stands_where_the_caller_put_it_as_a_data_url(server: str, url: object) -> None:
+    body = send(server, Message("user", (TextPart("before:"), IMAGE, TextPart("after:"), IMAGE)))
+    image = {"type": "image_url", "image_url": url}
     assert body["messages"][0]["content"] == [
-        {"type": "text", "text": "what?"},
-        {"type": "image_url", "image_url": url},
+        {"type": "text", "text": "before:"},
+        image,
+        {"type": "text", "text": "after:"},
+        image,
     ]
     alone = send(server, Message("user", (IMAGE,)))
     assert alone["messages"][0]["content"] == [{"type": "image_url", "image_url": url}]

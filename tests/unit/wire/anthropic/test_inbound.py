@@ -74,6 +74,7 @@ def said(*parts: str) -> tuple[TextPart, ...]:
         ({"messages": []}, "messages is required"),
         ({"messages": None}, "messages is required"),
         ({"messages": [{"role": "user", "content": ""}]}, "messages is required"),
+        ({"messages": [], "system": "be brief"}, "messages is required"),
     ],
 )
 def test_what_is_missing_is_told_in_ollamas_order_and_words(fields: dict[str, Any], words: str) -> None:
@@ -89,6 +90,11 @@ def test_a_count_needs_no_max_tokens() -> None:
         read_prompt(PromptBody(model="m"))
 
 
+@pytest.mark.parametrize(("sent", "read_as"), [(-1, 0), (0, 0), (40, 40), (None, None)])
+def test_every_word_for_no_top_k_becomes_the_one_all_servers_know(sent: int | None, read_as: int | None) -> None:
+    assert read(top_k=sent).sampling.top_k == read_as
+
+
 # --- turns
 
 
@@ -96,9 +102,9 @@ def test_a_count_needs_no_max_tokens() -> None:
     ("sent", "expected"),
     [
         ({"role": "user", "content": "hi"}, [Message("user", said("hi"))]),
-        ({"role": "user", "content": text("a", "", "b")}, [Message("user", said("a\nb"))]),
+        ({"role": "user", "content": text("a", "", "b")}, [Message("user", said("a", "b"))]),
         ({"role": "user", "content": [*text("a"), PICTURE, *text("b", "c")]},
-         [Message("user", (TextPart("a"), IMAGE, TextPart("b\nc")))]),
+         [Message("user", (TextPart("a"), IMAGE, TextPart("b"), TextPart("c")))]),
         ({"role": "system", "content": "s"}, [Message("system", said("s"))]),
         ({"role": "assistant", "content": "yo"}, [Message("assistant", said("yo"))]),
         ({"role": "assistant", "content": text("a", "b")}, [Message("assistant", said("a", "b"))]),
@@ -111,7 +117,7 @@ def test_a_count_needs_no_max_tokens() -> None:
          ]}, [Message("assistant", said("a"), "hm!", (ToolCall("c1", "f", {"b": 1, "a": None}),))]),
         ({"role": "user", "content": [{"type": "document", "title": "T", "source":
             {"type": "text", "media_type": "text/plain", "data": "D"}}, *text("q")]},
-         [Message("user", said("T\nD\nq"))]),
+         [Message("user", said("T", "D", "q"))]),
         ({"role": "user", "content": [{"type": "document", "source":
             {"type": "content", "content": [*text("x"), PICTURE]}}]},
          [Message("user", (TextPart("x"), IMAGE))]),
@@ -129,7 +135,7 @@ def test_a_turn_is_read(sent: dict[str, Any], expected: list[Message]) -> None:
     ("block", "expected"),
     [
         (result("ok"), said("ok")),
-        (result(text("a", "b")), said("a\nb")),
+        (result(text("a", "b")), said("a", "b")),
         (result([*text("a"), PICTURE]), (TextPart("a"), IMAGE)),
         (result(None), ()),
         (result("no file", is_error=True), said("Error: no file")),
@@ -159,8 +165,9 @@ def test_results_of_tools_come_before_the_rest_of_their_turn() -> None:
 
 @pytest.mark.parametrize("system", ["be brief\nplease", text("be brief", "please")])
 def test_a_system_prompt_comes_first(system: Any) -> None:
-    messages = read(system=system).messages
-    assert messages == (Message("system", said("be brief\nplease")), Message("user", said("hi")))
+    first, user = read(system=system).messages
+    assert (first.role, first.text) == ("system", "be brief\nplease")
+    assert user == Message("user", said("hi"))
 
 
 @pytest.mark.parametrize("system", ["", [], None, text("")])

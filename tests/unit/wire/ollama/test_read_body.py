@@ -188,6 +188,6 @@ def test_nesting_that_later_code_could_not_bear_is_refused(depth: int) -> None:
 
 
 def test_a_turn_with_more_calls_than_any_model_makes_is_refused_at_once() -> None:
-    calls = [{"function": {"name": "f", "arguments": {}}}] * 20_000
+    calls = [{"function": {"name": "f", "arguments": {}}}] * 2_000
     raw = json.dumps({"model": "m", "messages": [{"role": "assistant", "tool_calls": calls}]}).encode()
     assert "tool calls at most" in refusal(raw)

@@ -237,6 +237,13 @@ def test_no_logprobs_means_no_field(logprobs: Any) -> None:
     assert hear(told({"content": "a"}, logprobs), STOP).events[0] == TextDelta("a")
 
 
+@pytest.mark.parametrize("tops", [5, "x", {}, [1, None]])
+def test_a_strange_list_of_likely_tokens_is_left_out(tops: Any) -> None:
+    entry = {"token": "a", "logprob": -0.5, "top_logprobs": tops}
+    heard = hear(told({"content": "a"}, {"content": [entry]}), STOP)
+    assert heard.events[0] == TextDelta("a", [{"token": "a", "logprob": -0.5}])
+
+
 def test_what_a_lead_in_held_back_is_told_at_the_end() -> None:
     decoder = ChunkDecoder("up", MAX_LINE, EchoedPrefix("Paris is"))
     assert hear(chunk({"content": "Par"}), STOP, decoder=decoder).events[0] == TextDelta("Par")

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from openai.types.completion_choice import Logprobs
 
 from backend.core.errors import GatewayError, Overloaded
 from backend.llm.events import ChatEvent, Finished, Started, TextDelta, ThinkingDelta, Usage
@@ -148,3 +149,19 @@ def test_a_reply_echoes_the_model_as_it_was_asked_for(model: str) -> None:
     stream = ChatStreamEncoder(heading, include_usage=True).encode([TextDelta("a"), TextDelta("b"), STOP])
     assert {chunk["model"] for chunk in chunks(stream)} == {expected}
     assert json.loads(CompletionObjectEncoder(heading).encode([STOP]))["model"] == expected
+
+
+@pytest.mark.parametrize("kind", ["sse", "json"])
+def test_the_log_probabilities_of_a_text_are_what_openais_type_for_them_holds(kind: str) -> None:
+    data = golden(f"completion-logprobs.{kind}")
+    choice = (chunks(data)[0] if kind == "sse" else json.loads(data))["choices"][0]
+    told = Logprobs.model_validate(choice["logprobs"], strict=True)
+    assert (told.tokens, told.token_logprobs, told.top_logprobs) == (["Hi", "é"], [-0.25, -1.5], [{"Hi": -0.25}, {}])
+
+
+@pytest.mark.parametrize("tops", [None, 5, "x", {}, [1, None, "x"], [{"token": 1, "logprob": "x", "bytes": {}}]])
+def test_what_an_upstream_makes_of_log_probabilities_breaks_no_reply(tops: Any) -> None:
+    entry = {"token": None, "logprob": None, "bytes": "x", "top_logprobs": tops}
+    for encoder in (*(make(usage=False) for make in STREAMS.values()), *(make() for make in OBJECTS.values())):
+        reply = encoder.encode([TextDelta("x", [entry]), STOP])
+        assert b'"logprob":0.0' in reply

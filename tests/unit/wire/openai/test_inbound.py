@@ -104,10 +104,15 @@ def test_a_turn_is_read(sent: dict[str, Any], read: Message) -> None:
     assert turn(**sent) == read
 
 
-def test_the_parts_of_a_turn_stay_one_message_with_its_text_before_its_images() -> None:
+def test_the_parts_of_a_turn_stay_one_message_in_their_order() -> None:
     parts = [{"type": "text", "text": "a"}, *image({"url": f"data:image/png;base64,{IMAGE}", "detail": "low"}),
              {"type": "text", "text": "b"}, {"type": "text", "text": ""}]  # fmt: skip
-    assert turn(role="user", content=parts).content == (TextPart("a\nb"), PNG)
+    assert turn(role="user", content=parts).content == (TextPart("a"), PNG, TextPart("b"))
+
+
+@pytest.mark.parametrize("field", ["reasoning", "reasoning_content"])
+def test_a_turn_may_hold_nothing_but_reasoning(field: str) -> None:
+    assert turn(role="assistant", content=None, **{field: "2+2"}) == Message("assistant", thinking="2+2")
 
 
 @pytest.mark.parametrize("head", ["data:image/png;base64,", "data:;base64,", "DATA:image/JPEG;base64,"])

@@ -165,8 +165,8 @@ def test_what_the_model_said_in_one_go_is_one_turn() -> None:
     assert read(input=items).messages == (
         Message("user", text("q")),
         Message("assistant", text("a"), "t", (ToolCall("c1", "f", arguments), ToolCall("c2", "f", arguments))),
-        Message("tool", text("r"), tool_call_id="c1"),
-        Message("tool", text("r"), tool_call_id="c2"),
+        Message("tool", text("r"), tool_call_id="c1", tool_name="f"),
+        Message("tool", text("r"), tool_call_id="c2", tool_name="f"),
         Message("assistant", text("done")),
     )
 
@@ -272,6 +272,8 @@ def test_the_offer_to_search_the_web_is_not_passed_on() -> None:
         ({"conversation": {"id": "conv_1"}}, "conversation is not supported"),
         ({"prompt": {"id": "p"}}, "prompt is not supported"),
         ({"background": True}, "background is not supported"),
+        ({"max_output_tokens": 2**63}, "max_output_tokens is out of range"),
+        ({"temperature": 10**10}, "temperature is out of range"),
         ({"max_output_tokens": 0}, "max_output_tokens must be at least 1"),
         ({"max_output_tokens": "7"}, "max_output_tokens must be a whole number"),
         ({"temperature": "hot"}, "temperature must be a number"),
@@ -283,7 +285,7 @@ def test_the_offer_to_search_the_web_is_not_passed_on() -> None:
         ({"tools": [{**SPACE, "tools": [{"type": "custom", "name": "x"}]}]}, "tools of type 'custom'"),
         ({"tools": [{"type": "function"}]}, "every function in tools needs a name"),
         ({"tools": [FUNCTION, FUNCTION]}, "two tools are named 'f'"),
-        ({"tools": [FUNCTION] * 129}, "tools must be a list of 128 at most"),
+        ({"tools": [FUNCTION] * 129}, "tools may hold 128 items at most"),
         ({"tools": [{**SPACE, "tools": [{"name": str(i)} for i in range(129)]}]}, "128 functions at most"),
         ({"tools": [FUNCTION], "tool_choice": "any"}, "tool_choice 'any' is not supported"),
         ({"tools": [{"type": "web_search"}], "tool_choice": {"type": "web_search"}}, "tool_choice 'web_search' is not"),
@@ -359,3 +361,12 @@ def test_wild_items_are_read_or_refused_and_never_fail(items: list[dict[str, Any
 def test_wild_fields_are_read_or_refused_and_never_fail(fields: dict[str, Any]) -> None:
     with contextlib.suppress(InvalidRequest):
         assert read(**fields).model == "m"
+
+
+@pytest.mark.parametrize(
+    ("raw", "words"), [(b" ", "EOF"), (b"[]", "the request body must be a JSON object"), (b"{", "unexpected EOF")]
+)
+def test_a_body_that_is_none_is_told_as_on_openais_other_routes(raw: bytes, words: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        read_body(raw)
+    assert caught.value.message == words
