@@ -67,13 +67,14 @@ class RunningCalls:
             await self._cut_ended()
 
     async def _cut_ended(self) -> None:
-        callers = frozenset(self._running.values())
+        callers, ended = frozenset(self._running.values()), set[Principal]()
         for check in self._checks if callers else ():
             try:
-                ended = set(await check(callers))
+                ended.update(await check(callers))
             except GatewayError as error:  # the store is away; it is asked again in half a minute
                 _log.warning("running_calls_not_checked", reason=error.message)
-                continue
-            for cut, principal in list(self._running.items()):
-                if principal in ended:
-                    cut(NotAuthenticated(_ENDED))
+            except Exception:  # noqa: BLE001 (looking goes on)
+                _log.exception("running_calls_not_checked_unexpectedly")
+        for cut, principal in list(self._running.items()):
+            if principal in ended:
+                cut(NotAuthenticated(_ENDED))

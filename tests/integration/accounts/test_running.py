@@ -10,6 +10,7 @@ import pytest
 
 from backend.core.errors import GatewayError
 from backend.features.auth.principal import Principal
+from tests.fakes.cli_identity import CliIdentity
 from tests.integration.accounts.conftest import PASSWORD, Side
 
 BOB = "bob@example.org"
@@ -41,11 +42,22 @@ async def _reset(admin: Side, bob: Side, account: Mapping[str, str]) -> None:
     assert (await admin.ask("POST", f"/admin/users/{account['id']}/password", body)).status_code == 204
 
 
+def _remove_own(kind: str) -> Do:
+    async def do(admin: Side, bob: Side, account: Mapping[str, str]) -> None:
+        del admin, account
+        [item] = (await bob.ask("GET", f"/{kind}")).json()["items"]
+        assert (await bob.ask("DELETE", f"/{kind}/{item['id']}")).status_code == 204
+
+    return do
+
+
 ENDING: dict[str, tuple[Do, set[str]]] = {
     "logged out": (_end_own, {"session"}),
     "new password": (_reset, {"session"}),
-    "suspended": (_change(is_active=False), {"session", "key"}),
-    "removed": (_remove, {"session", "key"}),
+    "suspended": (_change(is_active=False), {"session", "key", "public key"}),
+    "removed": (_remove, {"session", "key", "public key"}),
+    "key revoked": (_remove_own("keys"), {"key"}),
+    "public key removed": (_remove_own("public-keys"), {"public key"}),
     "renamed": (_change(name="Robert"), set()),
     "another role": (_change(role="admin"), set()),
 }
@@ -62,9 +74,13 @@ async def test_what_ends_access_ends_what_runs_and_nothing_else(admin: Side, wha
     account = await admin.make_user(BOB)
     bob = await admin.as_user(BOB)
     session = await principal_of(bob)
+    key = (await bob.ask("POST", "/keys", {"name": "one"})).json()
+    public = (await bob.ask("POST", "/public-keys", {"name": "laptop", "public_key": CliIdentity().line})).json()
+    as_key = Side(bob.client, bob.container, {"authorization": f"Bearer {key['key']}"})
     callers = {
         "session": session,
-        "key": replace(session, key_id=f"key-{uuid.uuid4()}"),
+        "key": await principal_of(as_key),
+        "public key": replace(session, key_id=f"public-key-{public['id']}"),
         "administrator": await principal_of(admin),
     }
     running, cut, looked = admin.container.running, dict[str, GatewayError](), asyncio.Event()

@@ -20,7 +20,7 @@ class Store:
     def __init__(self) -> None:
         self.ended: set[Principal] = set()
         self.asked: list[frozenset[Principal]] = []
-        self.failure: GatewayError | None = None
+        self.failure: Exception | None = None
 
     async def check(self, callers: frozenset[Principal]) -> Collection[Principal]:
         self.asked.append(callers)
@@ -75,10 +75,13 @@ async def test_other_processes_changes_are_seen_within_half_a_minute(running: Ru
     assert [error.status for error in cuts] == [401]
 
 
-async def test_a_store_that_is_away_cuts_nobody_and_is_asked_again(running: RunningCalls, store: Store) -> None:
+@pytest.mark.parametrize("failure", [StoreUnavailable("away"), RuntimeError("a bug")])
+async def test_a_store_that_is_away_cuts_nobody_and_is_asked_again(
+    running: RunningCalls, store: Store, failure: Exception
+) -> None:
     cuts: list[GatewayError] = []
     running.track(ANA, cuts.append)
-    store.ended, store.failure = {ANA}, StoreUnavailable("away")
+    store.ended, store.failure = {ANA}, failure
     running.look()
     await settle_loop()
     assert cuts == []
