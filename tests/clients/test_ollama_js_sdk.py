@@ -171,7 +171,7 @@ def test_an_abort_stops_the_upstreams_work(mistral: Served, call: Call) -> None:
     mistral.upstream.script(CHAT, [endless])
     got = call(mistral, "chat", {"model": SMALL, "messages": HELLO, "stream": True}, abort_after=2)
     assert got["error"]["name"] == "AbortError"
-    assert len(got["parts"]) == 2
+    assert 2 <= len(got["parts"]) < 100, "what was read together may still be given, the rest never comes"
     deadline = time.monotonic() + WAIT_SECONDS
     while not mistral.upstream.disconnects and time.monotonic() < deadline:
         time.sleep(0.02)
