@@ -84,7 +84,8 @@ class AgentRepository(Repository[Agent]):
 
 def listed_for(principal: Principal, *, own: bool) -> Select[Agent]:
     """Return the statement for the agents a caller may use, or only their own, by name."""
-    who = Agent.owner_id == principal.user_id if own else usable_by(principal)
+    usable = usable_by(principal)
+    who = and_(usable, Agent.owner_id == principal.user_id) if own else usable
     return select(Agent).join(_users, _owned).where(who).order_by(Agent.name, Agent.id)
 
 

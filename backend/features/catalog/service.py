@@ -8,7 +8,7 @@ from typing import NoReturn
 
 from backend.core.errors import InvalidRequest
 from backend.core.logging import get_logger
-from backend.features.auth.principal import Principal
+from backend.features.auth.principal import Permission, Principal
 from backend.features.catalog.backends import Backend
 from backend.features.catalog.presets import NoPresets, PresetSource
 from backend.llm.capabilities import Capability, ModelInfo
@@ -94,6 +94,8 @@ class CatalogService:
 
     async def models(self, principal: Principal) -> Sequence[CatalogModel]:
         """Return all models the caller may use: those of the backends in their order, then ours by name."""
+        if not principal.may(Permission.USE_MODELS):
+            return ()
         await self._read_if_old()
         listed = [model for model in self._models.values() if principal.may_use(model.name)]
         for preset in self._presets.all(principal):
@@ -108,9 +110,11 @@ class CatalogService:
         `me/` stands for the caller's own namespace. A model of ours comes with the candidates of its base, which its
         users need not be allowed to see.
 
-        Raises `InvalidRequest` for a name that cannot be one, `ModelNotFound` when there is none or the caller may not
-        use it, and the backend's own error when the list of one could never be read.
+        Raises `NotPermitted` for a caller who may use no models at all, `InvalidRequest` for a name that cannot be one,
+        `ModelNotFound` when there is none or the caller may not use it, and the backend's own error when the list of
+        one could never be read.
         """
+        principal.require(Permission.USE_MODELS)
         parsed = parse_name(name)
         if parsed is None:
             raise InvalidRequest("invalid model name")

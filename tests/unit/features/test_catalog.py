@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
-from backend.core.errors import InvalidRequest
-from backend.features.auth.principal import ANONYMOUS, Principal
+from backend.core.errors import InvalidRequest, NotPermitted
+from backend.features.auth.principal import ANONYMOUS, Permission, Principal
 from backend.features.catalog.backends import Backend
 from backend.features.catalog.service import CatalogService
 from backend.llm.capabilities import Capability
@@ -207,3 +207,11 @@ async def test_a_caller_sees_and_finds_only_the_models_they_may_use(rig: Rig) ->
     assert (await catalog.resolve("M", limited)).info.model_id == "m"
     with pytest.raises(ModelNotFound, match="model 'secret' not found"):
         await catalog.resolve("secret", limited)
+
+
+async def test_a_caller_without_the_right_to_use_models_gets_none(rig: Rig) -> None:
+    catalog = rig.catalog(backend_of(provider("m")))
+    clerk = Principal("key", frozenset({Permission.WRITE_KEYS}))
+    assert await catalog.models(clerk) == ()
+    with pytest.raises(NotPermitted, match="models:use"):
+        await catalog.resolve("m", clerk)
