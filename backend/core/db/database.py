@@ -12,10 +12,11 @@ from typing import Any
 
 from sqlalchemy import event, make_url, text
 from sqlalchemy.engine import URL, Connection
-from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, StatementError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 
-from backend.core.errors import ConfigurationError, Conflict, StoreUnavailable
+from backend.core.errors import ConfigurationError, Conflict, InvalidRequest, StoreUnavailable
 
 Transaction = AsyncSession
 """What queries run in: a transaction that `Database.transaction` or `Database.reading` opened."""
@@ -24,6 +25,10 @@ _BEGIN = "sqlite_begin"
 _DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg", "postgres": "postgresql+asyncpg"}
 _BUSY_MS = 10_000
 _POOL_SECONDS = 5.0
+_BAD_DATA = "22"
+"""How codes of errors begin that are about a value: a NUL in a text, a number or a time out of range."""
+_SILENT = "the gateway's database does not answer; try again"
+_UNKEEPABLE = "a value holds a character, a number or a time that cannot be kept; correct it"
 
 
 def database_url(configured: str | None, data_dir: Path) -> URL:
@@ -87,8 +92,21 @@ def _told() -> Iterator[None]:
         yield
     except IntegrityError as error:
         raise Conflict("something like this exists already, or is still in use") from error
-    except (OperationalError, TimeoutError, OSError) as error:
-        raise StoreUnavailable("the gateway's database does not answer; try again", retry_after=2.0) from error
+    except (OperationalError, PoolTimeout, TimeoutError, OSError) as error:
+        raise StoreUnavailable(_SILENT, retry_after=2.0) from error
+    except UnicodeEncodeError:
+        raise InvalidRequest(_UNKEEPABLE) from None
+    except StatementError as error:
+        if isinstance(error.orig, OverflowError | UnicodeEncodeError) or _sqlstate(error).startswith(_BAD_DATA):
+            raise InvalidRequest(_UNKEEPABLE) from None
+        if isinstance(error, DBAPIError) and error.connection_invalidated:
+            raise StoreUnavailable(_SILENT, retry_after=2.0) from error
+        raise
+
+
+def _sqlstate(error: StatementError) -> str:
+    """Return the code that a database server gives an error; "" when there is none."""
+    return str(getattr(error.orig, "sqlstate", None) or "")
 
 
 def _open_engine(url: URL, *, is_embedded: bool) -> AsyncEngine:

@@ -19,18 +19,27 @@ def _printable(text: str) -> str:
     return text
 
 
+def _whole(secret: SecretStr) -> SecretStr:
+    """Refuse half of a character, which JSON can write and nothing can hash."""
+    try:
+        secret.get_secret_value().encode()
+    except UnicodeEncodeError:
+        raise ValueError("must hold whole characters only") from None
+    return secret
+
+
 class Secretive(Body):
     """A body with a password, of which spaces are a part."""
 
     model_config = ConfigDict(str_strip_whitespace=False)
 
 
-NewPassword = Annotated[SecretStr, Field(min_length=MIN_LENGTH, max_length=MAX_LENGTH)]
-GivenPassword = Annotated[SecretStr, Field(max_length=MAX_LENGTH)]
+NewPassword = Annotated[SecretStr, Field(min_length=MIN_LENGTH, max_length=MAX_LENGTH), AfterValidator(_whole)]
+GivenPassword = Annotated[SecretStr, Field(max_length=MAX_LENGTH), AfterValidator(_whole)]
 Name = Annotated[str, StringConstraints(max_length=120, strip_whitespace=True), AfterValidator(_printable)]
 RoleName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,59}$")]
 Description = Annotated[str, StringConstraints(max_length=300), AfterValidator(_printable)]
-OpaqueToken = Annotated[SecretStr, Field(max_length=100)]
+OpaqueToken = Annotated[SecretStr, Field(max_length=100), AfterValidator(_whole)]
 
 
 class Registration(Secretive):

@@ -37,6 +37,7 @@ class AgentDraft:
 
     def checked(self) -> "AgentDraft":
         """Return the draft in the form that is kept; raise `InvalidRequest` for what cannot be."""
+        _check_texts(self.system_prompt, self.description, self.parameters or {}, self.messages)
         return replace(
             self,
             name=check_name(self.name),
@@ -102,6 +103,20 @@ def check_messages(given: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
     if any(turn["role"] not in OPENER_ROLES for turn in given):
         raise InvalidRequest('message role must be one of "system", "user", or "assistant"')
     return [{"role": turn["role"], "content": turn["content"]} for turn in given]
+
+
+def _check_texts(*given: object) -> None:
+    """Refuse NUL and halves of characters: no store keeps them, and no reply could hold them."""
+    rest = list(given)
+    while rest:
+        value = rest.pop()
+        if isinstance(value, str):
+            if "\0" in value or any("\ud800" <= letter <= "\udfff" for letter in value):
+                raise InvalidRequest("a text holds NUL or half of a character, which cannot be kept; leave it out")
+        elif isinstance(value, Mapping):
+            rest += value.values()
+        elif isinstance(value, Sequence):
+            rest += value
 
 
 def _bytes(text: str) -> int:
