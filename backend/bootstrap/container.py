@@ -14,6 +14,7 @@ from backend.bootstrap.signing_key import signing_key
 from backend.bootstrap.store import open_database, prepared
 from backend.core.config import OllamaSettings, Settings
 from backend.core.db.database import Database
+from backend.core.db.group_commit import GroupCommit
 from backend.features.accounts.deps import Accounts
 from backend.features.agents.service import AgentService
 from backend.features.anthropic_api.deps import AnthropicApi
@@ -53,6 +54,7 @@ class Container:
 
     settings: Settings
     database: Database
+    commits: GroupCommit
     audit: AuditLog
     accounts: Accounts
     keys: Keys
@@ -82,6 +84,9 @@ async def open_container(settings: Settings) -> AsyncIterator[Container]:
             stack.push_async_callback(upstream.aclose)
 
         database = await stack.enter_async_context(open_database(settings))
+        commits = GroupCommit(database)
+        commits.start()
+        stack.push_async_callback(commits.aclose)
         audit = AuditLog(database)
         running = RunningCalls()
         stack.push_async_callback(running.aclose)
@@ -99,6 +104,7 @@ async def open_container(settings: Settings) -> AsyncIterator[Container]:
         yield Container(
             settings=settings,
             database=database,
+            commits=commits,
             audit=audit,
             accounts=accounts,
             keys=keys,

@@ -11,6 +11,7 @@ from backend.bootstrap.container import Container, open_container
 from backend.core.config import load_settings
 from backend.core.errors import GatewayError
 from backend.core.logging import configure_logging
+from backend.features.auth.context import CallContext
 from backend.features.auth.principal import OPERATOR
 from backend.wire.jsontext import encode_json
 from backend.wire.ollama.replies import list_capabilities
@@ -60,7 +61,7 @@ async def _list_models(container: Container) -> None:
 
 async def _chat(container: Container, model: str, text: str) -> None:
     body = {"model": model, "messages": [{"role": "user", "content": text}]}
-    answer = await container.ollama_api.inference.chat(encode_json(body), OPERATOR)
+    answer = await container.ollama_api.inference.chat(encode_json(body), CallContext(OPERATOR))
     if isinstance(answer, bytes):
         return
     try:

@@ -5,13 +5,15 @@ SQLite runs in write-ahead mode with one writer at a time: a writing transaction
 Nothing that streams holds a transaction. Parameters never reach a log.
 """
 
+import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from sqlalchemy import event, make_url, text
-from sqlalchemy.engine import URL, Connection
+from sqlalchemy import create_engine, event, make_url, text
+from sqlalchemy.engine import URL, Connection, Engine
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, StatementError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
@@ -20,6 +22,8 @@ from backend.core.errors import ConfigurationError, Conflict, InvalidRequest, St
 
 Transaction = AsyncSession
 """What queries run in: a transaction that `Database.transaction` or `Database.reading` opened."""
+
+Result = TypeVar("Result")
 
 _BEGIN = "sqlite_begin"
 _DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg", "postgres": "postgresql+asyncpg"}
@@ -52,6 +56,7 @@ class Database:
         writing = self._engine.execution_options(**{_BEGIN: "BEGIN IMMEDIATE"}) if self.is_embedded else self._engine
         self._reading = async_sessionmaker(self._engine, expire_on_commit=False)
         self._writing = async_sessionmaker(writing, expire_on_commit=False)
+        self._writer = _Thread(url) if self.is_embedded else None
 
     @property
     def engine(self) -> AsyncEngine:
@@ -75,6 +80,17 @@ class Database:
             async with self._reading() as session:
                 yield session
 
+    async def in_one(self, work: Callable[[Connection], Result]) -> Result:
+        """Run plain statements in one writing transaction; see `GroupCommit`, through which requests use it.
+
+        On SQLite `work` runs in a thread, and what it wrote survives even a loss of power. Raises as `transaction`.
+        """
+        with _told():
+            if self._writer is not None:
+                return await self._writer.run(work)
+            async with self._engine.begin() as connection:
+                return await connection.run_sync(work)
+
     async def ping(self) -> None:
         """Ask the store for an answer; raise `StoreUnavailable` when there is none."""
         async with self.reading() as session:
@@ -82,7 +98,40 @@ class Database:
 
     async def aclose(self) -> None:
         """Close all connections."""
+        if self._writer is not None:
+            await self._writer.aclose()
         await self._engine.dispose()
+
+
+class _Thread:
+    """A writing connection to SQLite in a thread of its own, opened when it is first needed."""
+
+    def __init__(self, url: URL) -> None:
+        self._url = url
+        self._engine: Engine | None = None
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="database")
+
+    async def run(self, work: Callable[[Connection], Result]) -> Result:
+        """Run `work` in a transaction."""
+        return await asyncio.get_running_loop().run_in_executor(self._executor, self._work, work)
+
+    async def aclose(self) -> None:
+        """Close the connection once what runs is done."""
+        await asyncio.get_running_loop().run_in_executor(self._executor, self._dispose)
+        self._executor.shutdown(wait=False)
+
+    def _work(self, work: Callable[[Connection], Result]) -> Result:
+        if self._engine is None:
+            engine = create_engine(self._url.set(drivername="sqlite"), hide_parameters=True)
+            event.listen(engine, "connect", _prepare_durable)
+            event.listen(engine, "begin", _begin)
+            self._engine = engine.execution_options(**{_BEGIN: "BEGIN IMMEDIATE"})
+        with self._engine.begin() as connection:
+            return work(connection)
+
+    def _dispose(self) -> None:
+        if self._engine is not None:
+            self._engine.dispose()
 
 
 @contextlib.contextmanager
@@ -128,6 +177,11 @@ def _prepare_connection(connection: Any, _record: Any) -> None:
     for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", f"busy_timeout={_BUSY_MS}"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
+
+
+def _prepare_durable(connection: Any, record: Any) -> None:
+    _prepare_connection(connection, record)
+    connection.execute("PRAGMA synchronous=FULL")
 
 
 def _begin(connection: Connection) -> None:

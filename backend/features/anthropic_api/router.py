@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from backend.core.errors import GatewayError
 from backend.features.anthropic_api.deps import anthropic_api
-from backend.features.auth.deps import CALLERS, principal_of
+from backend.features.auth.deps import CALLERS, context_of
 from backend.web.access import current_request_id
 from backend.web.lean_route import LeanRoute
 from backend.web.openapi import json_body
@@ -33,7 +33,7 @@ router = APIRouter(prefix="/v1", tags=["anthropic"], dependencies=[CALLERS], rou
 async def create_message(request: Request) -> Response:
     """Continue a conversation."""
     api = anthropic_api(request)
-    create = partial(api.messages.create, principal=principal_of(request), request_id=current_request_id())
+    create = partial(api.messages.create, context=context_of(request))
     return await respond(request, api.limits, create)
 
 
@@ -41,4 +41,4 @@ async def create_message(request: Request) -> Response:
 async def count_tokens(request: Request) -> Response:
     """Estimate how many tokens a conversation is."""
     api = anthropic_api(request)
-    return await respond(request, api.limits, partial(api.messages.count_tokens, principal=principal_of(request)))
+    return await respond(request, api.limits, partial(api.messages.count_tokens, context=context_of(request)))

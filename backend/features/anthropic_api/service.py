@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from backend.features.auth.principal import Principal
+from backend.features.auth.context import CallContext
 from backend.features.catalog.service import CatalogModel
 from backend.features.generation.estimate import estimate_tokens
 from backend.features.generation.intake import Intake
@@ -21,22 +21,22 @@ class Messages:
     def __init__(self, intake: Intake) -> None:
         self._intake = intake
 
-    async def create(self, raw: bytes, principal: Principal, request_id: str) -> Answer:
-        """Return the answer to `POST /v1/messages`; the id goes into an error in mid-answer."""
+    async def create(self, raw: bytes, context: CallContext) -> Answer:
+        """Return the answer to `POST /v1/messages`; the request's id goes into an error in mid-answer."""
         asked = read_messages(read_body(raw, MessagesBody))
-        model = await self._intake.find(asked.model, principal)
+        model = await self._intake.find(asked.model, context.principal)
         request = _without_vain_thinking(model, asked)
         encoder: Encoder
         if request.stream:
-            encoder = EventEncoder(asked.model, estimate_tokens(request), request_id)
+            encoder = EventEncoder(asked.model, estimate_tokens(request), context.request_id)
         else:
-            encoder = ObjectEncoder(asked.model, request_id)
-        return await self._intake.answer_from(model, request, encoder)
+            encoder = ObjectEncoder(asked.model, context.request_id)
+        return await self._intake.answer_from(model, request, context, encoder)
 
-    async def count_tokens(self, raw: bytes, principal: Principal) -> bytes:
+    async def count_tokens(self, raw: bytes, context: CallContext) -> bytes:
         """Return the reply to `POST /v1/messages/count_tokens`: an estimate, no upstream is asked."""
         request = read_prompt(read_body(raw, PromptBody))
-        await self._intake.find(request.model, principal)
+        await self._intake.find(request.model, context.principal)
         return encode_json({"input_tokens": estimate_tokens(request)})
 
 

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from backend.features.audio_api.deps import audio_api
-from backend.features.auth.deps import CALLERS, principal_of
+from backend.features.auth.deps import CALLERS, context_of
 from backend.web.lean_route import LeanRoute
 from backend.web.streaming import respond
 from backend.wire.openai.error_reply import write_error
@@ -45,5 +45,5 @@ async def transcribe(request: Request) -> Response:
     """Write down speech."""
     api = audio_api(request)
     content_type = request.headers.get("content-type", "")
-    create = partial(api.transcriptions.create, principal=principal_of(request), content_type=content_type)
+    create = partial(api.transcriptions.create, context=context_of(request), content_type=content_type)
     return await respond(request, api.limits, create)

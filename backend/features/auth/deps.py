@@ -3,14 +3,21 @@
 Every route names one of them; a test walks the routes and fails on one that does not.
 """
 
+import re
 from functools import partial
 
 from fastapi import Depends, Request
 
+from backend.features.auth.context import CallContext
 from backend.features.auth.principal import Principal
+from backend.web.access import REQUEST_ID
 
 _PRINCIPAL = "passerelle.principal"
 """Where a request's caller stands in its ASGI scope: a policy may run twice, but a request counts once."""
+
+_CONVERSATION = "x-openwebui-chat-id"
+"""Open WebUI names the chat here, also on the calls that title or tag it (`clients.md` 5)."""
+_VALID_CONVERSATION = re.compile(r"[A-Za-z0-9._:-]{1,100}", re.ASCII)
 
 
 async def _require_caller(request: Request) -> None:
@@ -28,6 +35,13 @@ def principal_of(request: Request) -> Principal:
     """Return who is calling, on a route with the policy `CALLERS`."""
     principal: Principal = request.state.principal
     return principal
+
+
+def context_of(request: Request) -> CallContext:
+    """Return who is calling and in which conversation, on a route with the policy `CALLERS`."""
+    named = request.headers.get(_CONVERSATION, "")
+    conversation = named if _VALID_CONVERSATION.fullmatch(named) else ""
+    return CallContext(principal_of(request), conversation, request_id=request.scope.get(REQUEST_ID, "-"))
 
 
 async def _anyone(request: Request) -> None:  # noqa: ARG001 (a policy takes the request)

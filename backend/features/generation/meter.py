@@ -19,6 +19,7 @@ class Meter:
         self._estimate_prompt = estimate_prompt
         self._started_ns = started_ns
         self._sent_ns = started_ns
+        self._is_sent = False
         self._first_ns = 0
         self._pieces = 0
         self.usage = Usage()
@@ -37,6 +38,7 @@ class Meter:
     def sent(self) -> None:
         """Note that the request goes to an upstream now."""
         self._sent_ns = monotonic_ns()
+        self._is_sent = True
 
     def began(self) -> None:
         """Note that the answer has begun."""
@@ -61,6 +63,12 @@ class Meter:
         if self.usage == Usage() and self._pieces:
             self.usage = self._counts(Usage())
         return self.usage
+
+    def abandoned(self, error: BaseException) -> Usage:
+        """Return the counts of a request that was never answered: what a caller who left let an upstream read."""
+        if isinstance(error, Exception) or not self._is_sent:
+            return Usage(0, 0)
+        return Usage(max(self._estimate_prompt() // CHARACTERS_PER_TOKEN, 0), 0)
 
     def _complete(self, done: Finished) -> Finished:
         now = monotonic_ns()

@@ -1,10 +1,11 @@
-"""The pipeline of a request, top to bottom: admit, route, open upstream, prime, stream, settle."""
+"""The pipeline of a request, top to bottom: enrich, admit, record, route, open upstream, prime, stream, settle."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
 from backend.core.clock import monotonic_ns
+from backend.core.errors import GatewayError
 from backend.core.logging import get_logger
 from backend.core.metrics import (
     ACTIVE,
@@ -15,15 +16,19 @@ from backend.core.metrics import (
     TOKENS,
     UPSTREAM_ERRORS,
 )
+from backend.features.auth.context import CallContext
 from backend.features.catalog.backends import Backend, Permit
 from backend.features.catalog.service import Candidate, CatalogModel
 from backend.features.generation.admission import Admission
-from backend.features.generation.answer import EncodedAnswer, Outcome, VerbatimAnswer
+from backend.features.generation.answer import EncodedAnswer, VerbatimAnswer
 from backend.features.generation.enrich import enrich
-from backend.features.generation.estimate import prompt_characters
+from backend.features.generation.estimate import CHARACTERS_PER_TOKEN, estimate_tokens, prompt_characters
 from backend.features.generation.meter import Meter
+from backend.features.generation.record import Answered, Asked, Outcome, Recorder, Records, came_to_nothing
 from backend.features.generation.routing import RetryBudget, choose
+from backend.features.generation.transcript import Transcript
 from backend.llm.errors import ModelNotFound, ProviderAuthFailed, ProviderError, UnsupportedFeature
+from backend.llm.events import Usage
 from backend.llm.names import parse_name
 from backend.llm.ports import Answer, Encoder, EventStream, LineStream
 from backend.llm.types import (
@@ -39,6 +44,7 @@ from backend.llm.types import (
 _log = get_logger(__name__)
 
 Result = TypeVar("Result")
+Attempt = Callable[[Candidate, Records], Awaitable[Result]]
 
 _NO_SPEECH = "this backend cannot transcribe audio; choose a speech model of a Mistral or OpenAI-compatible backend"
 
@@ -47,46 +53,60 @@ class GenerationService:
     """Turns requests for a known model into answers; the wire formats are the caller's business.
 
     Every method raises `GatewayError` before the first byte of an answer; later failures come out of the answer.
+
+    Args:
+        admission: the queue before everything.
+        recorders: keep what is asked and answered, and may refuse it; asked in this order.
     """
 
-    def __init__(self, admission: Admission) -> None:
+    def __init__(self, admission: Admission, recorders: Sequence[Recorder] = ()) -> None:
         self._admission = admission
+        self._recorders = recorders
         self._budget = RetryBudget()
 
     async def open_answer(
-        self, model: CatalogModel, request: ChatRequest | CompletionRequest, encoder: Encoder
+        self,
+        model: CatalogModel,
+        request: ChatRequest | CompletionRequest,
+        encoder: Encoder,
+        context: CallContext,
     ) -> Answer:
         """Return the primed answer to a conversation or a completion, written by `encoder`.
 
         A model of ours first puts its prompt and parameters before the request. Where the backend speaks the client's
         wire format and nothing was added to the request, its bytes are let through instead.
         """
-        request = enrich(request, model.preset)
+        asked_for, request = request, enrich(request, model.preset)
         meter = Meter(monotonic_ns(), lambda: prompt_characters(request))
+        asked = Asked(context, model, asked_for, lambda: estimate_tokens(request), Transcript())
 
-        async def open_at(candidate: Candidate) -> Answer:
+        async def open_at(candidate: Candidate, records: Records) -> Answer:
             meter.sent()
             permit = candidate.backend.breaker.acquire()
-            settle = _Settling(candidate, meter, permit, self._admission.leave)
+            settle = _Settling(candidate, meter, permit, self._admission.leave, records)
+            transcript = asked.transcript if records.wants_text else None
+            asked.transcript.clear()
             passthrough = candidate.backend.passthrough
             try:
                 if request.source is not None and passthrough is not None:
                     source = _addressed(request.source, request.model, candidate.info.model_id)
                     lines = await passthrough.open_lines(source)
                     return await _prime(
-                        VerbatimAnswer(lines, encoder, meter, settle.finish, is_streamed=_is_lines(lines)), settle
+                        VerbatimAnswer(lines, encoder, meter, settle.finish, transcript, is_streamed=_is_lines(lines)),
+                        settle,
                     )
                 events = await _open_stream(candidate.backend, replace(request, model=candidate.info.model_id))
                 return await _prime(
-                    EncodedAnswer(events, encoder, meter, settle.finish, is_streamed=request.stream), settle
+                    EncodedAnswer(events, encoder, meter, settle.finish, transcript, is_streamed=request.stream),
+                    settle,
                 )
             except BaseException as error:
                 settle.failed_to_open(error)
                 raise
 
-        return await self._admitted(model, request.model, open_at)
+        return await self._admitted(asked, open_at, meter)
 
-    async def embed(self, model: CatalogModel, request: EmbedRequest) -> Embeddings:
+    async def embed(self, model: CatalogModel, request: EmbedRequest, context: CallContext) -> Embeddings:
         """Return one vector per text, as the upstream gave them."""
 
         async def embed_at(candidate: Candidate) -> Embeddings:
@@ -94,11 +114,17 @@ class GenerationService:
                 raise UnsupportedFeature(f'"{request.model}" does not support embeddings')
             return await candidate.backend.embedder.embed(replace(request, model=candidate.info.model_id))
 
-        done, backend = await self._ask(model, request.model, embed_at)
-        TOKENS.labels(backend.name, "prompt").inc(done.prompt_tokens)
-        return done
+        def guess() -> int:
+            return max(sum(map(len, request.inputs)) // CHARACTERS_PER_TOKEN, 1)
 
-    async def transcribe(self, model: CatalogModel, request: TranscriptionRequest) -> Transcription:
+        def usage(done: Embeddings) -> Usage:
+            return Usage(done.prompt_tokens or guess(), 0)
+
+        return await self._ask(Asked(context, model, request, guess, Transcript()), embed_at, usage)
+
+    async def transcribe(
+        self, model: CatalogModel, request: TranscriptionRequest, context: CallContext
+    ) -> Transcription:
         """Return what was said."""
 
         async def transcribe_at(candidate: Candidate) -> Transcription:
@@ -106,17 +132,18 @@ class GenerationService:
                 raise UnsupportedFeature(_NO_SPEECH)
             return await candidate.backend.transcriber.transcribe(replace(request, model=candidate.info.model_id))
 
-        done, backend = await self._ask(model, request.model, transcribe_at)
-        TOKENS.labels(backend.name, "prompt").inc(done.prompt_tokens)
-        TOKENS.labels(backend.name, "completion").inc(done.completion_tokens)
-        return done
+        def usage(done: Transcription) -> Usage:
+            return Usage(done.prompt_tokens, done.completion_tokens)
+
+        return await self._ask(Asked(context, model, request, lambda: 1, Transcript()), transcribe_at, usage)
 
     async def _ask(
-        self, model: CatalogModel, requested: str, call: Callable[[Candidate], Awaitable[Result]]
-    ) -> tuple[Result, Backend]:
-        """Run a call whose result comes in one piece; return it and the backend that gave it."""
+        self, asked: Asked, call: Callable[[Candidate], Awaitable[Result]], usage_of: Callable[[Result], Usage]
+    ) -> Result:
+        """Run a call whose result comes in one piece, and settle it."""
+        meter = Meter(monotonic_ns(), lambda: 0)
 
-        async def call_at(candidate: Candidate) -> tuple[Result, Backend]:
+        async def call_at(candidate: Candidate, records: Records) -> Result:
             permit = candidate.backend.breaker.acquire()
             candidate.backend.in_flight += 1
             try:
@@ -128,21 +155,25 @@ class GenerationService:
             finally:
                 permit.abandon()
                 candidate.backend.in_flight -= 1
-            return done, candidate.backend
+            usage, name = usage_of(done), candidate.backend.name
+            _count_tokens(name, usage)
+            await records.finish(Answered("ok", usage, name, candidate.info.model_id, meter.seconds))
+            return done
 
-        result = await self._admitted(model, requested, call_at)
+        result = await self._admitted(asked, call_at, meter)
         self._admission.leave()
         return result
 
-    async def _admitted(
-        self, model: CatalogModel, requested: str, attempt: Callable[[Candidate], Awaitable[Result]]
-    ) -> Result:
+    async def _admitted(self, asked: Asked, attempt: "Attempt[Result]", meter: Meter) -> Result:
         """Run `attempt` in a place of the queue, with one more try where that is safe; the place stays taken."""
         await self._admission.enter()
+        records = Records()
         try:
-            return await self._try_twice(model, requested, attempt)
-        except BaseException:
+            records = await Records.begin(self._recorders, asked)
+            return await self._try_twice(asked.model, asked.request.model, lambda at: attempt(at, records))
+        except BaseException as error:
             self._admission.leave()
+            await records.finish(came_to_nothing(error, meter.abandoned(error)))
             raise
 
     async def _try_twice(
@@ -198,11 +229,14 @@ async def _prime(answer: EncodedAnswer | VerbatimAnswer, settle: "_Settling") ->
 class _Settling:
     """What is due when an answer ends: the place in the queue, the breaker, metrics and one line of log."""
 
-    def __init__(self, candidate: Candidate, meter: Meter, permit: Permit, leave: Callable[[], None]) -> None:
+    def __init__(
+        self, candidate: Candidate, meter: Meter, permit: Permit, leave: Callable[[], None], records: Records
+    ) -> None:
         self._candidate = candidate
         self._meter = meter
         self._permit = permit
         self._leave = leave
+        self._records = records
         self._is_open = True
         candidate.backend.in_flight += 1
         ACTIVE.inc()
@@ -224,7 +258,7 @@ class _Settling:
             ANSWERS.labels(self._candidate.backend.name, "error").inc()
         self._permit.abandon()
 
-    async def finish(self, outcome: Outcome) -> None:
+    async def finish(self, outcome: Outcome, error: GatewayError | None) -> None:
         """Settle an answer that began."""
         if not self._is_open:
             return
@@ -235,8 +269,7 @@ class _Settling:
         ANSWERS.labels(backend, outcome).inc()
         ANSWER_TIME.labels(backend).observe(seconds)
         FIRST_TOKEN.labels(backend).observe(self._meter.first_token_seconds or 0)
-        TOKENS.labels(backend, "prompt").inc(usage.prompt_tokens or 0)
-        TOKENS.labels(backend, "completion").inc(usage.completion_tokens or 0)
+        _count_tokens(backend, usage)
         _log.info(
             "answered",
             backend=backend,
@@ -247,10 +280,18 @@ class _Settling:
             prompt_tokens=usage.prompt_tokens,
             completion_tokens=usage.completion_tokens,
         )
+        model_id, told = self._candidate.info.model_id, "" if error is None else error.message
+        first = self._meter.first_token_seconds
+        await self._records.finish(Answered(outcome, usage, backend, model_id, seconds, first, told))
 
     def _release(self) -> None:
         self._candidate.backend.in_flight -= 1
         ACTIVE.dec()
+
+
+def _count_tokens(backend: str, usage: Usage) -> None:
+    TOKENS.labels(backend, "prompt").inc(usage.prompt_tokens or 0)
+    TOKENS.labels(backend, "completion").inc(usage.completion_tokens or 0)
 
 
 def _blame(candidate: Candidate, permit: Permit, error: ProviderError) -> None:

@@ -4,7 +4,7 @@ import msgspec
 
 from backend.core.clock import Timestamps, monotonic_ns
 from backend.core.errors import InvalidRequest
-from backend.features.auth.principal import Principal
+from backend.features.auth.context import CallContext
 from backend.features.catalog.service import CatalogModel
 from backend.features.generation.intake import Intake
 from backend.features.generation.requirements import require_abilities
@@ -32,13 +32,13 @@ class Inference:
         self._intake = intake
         self._timestamps = Timestamps()
 
-    async def chat(self, raw: bytes, principal: Principal) -> Answer | bytes:
+    async def chat(self, raw: bytes, context: CallContext) -> Answer | bytes:
         """Return the answer to `POST /api/chat`, or the whole reply to a load or unload request."""
         body = read_body(raw, ChatBody)
         inbound.check_top_logprobs(body)
         if not body.model:
             raise InvalidRequest("model is required")
-        model = await self._intake.find(body.model, principal)
+        model = await self._intake.find(body.model, context.principal)
         if not model.serves_itself:
             if not body.messages and body.keep_alive == 0:
                 return self._sleep(model, body, is_chat=True)
@@ -46,15 +46,15 @@ class Inference:
         request = inbound.read_chat(body, keep_source=model.backend.passthrough is not None and model.preset is None)
         if not body.messages and not model.serves_itself:
             return self._sleep(model, body, is_chat=True)
-        return await self._open(model, request, body, encoders.CHAT)
+        return await self._open(model, request, context, body, encoders.CHAT)
 
-    async def generate(self, raw: bytes, principal: Principal) -> Answer | bytes:
+    async def generate(self, raw: bytes, context: CallContext) -> Answer | bytes:
         """Return the answer to `POST /api/generate`, or the whole reply to a load or unload request."""
         body = read_body(raw, GenerateBody)
         inbound.check_top_logprobs(body)
         if not body.model:
             raise ModelNotFound("model '' not found")
-        model = await self._intake.find(body.model, principal)
+        model = await self._intake.find(body.model, context.principal)
         if not model.serves_itself:
             if not body.prompt and body.keep_alive == 0:
                 return self._sleep(model, body, is_chat=False)
@@ -66,19 +66,19 @@ class Inference:
         if is_completion and not model.serves_itself:
             _require_completion(model, body)
         request = inbound.read_completion(body) if is_completion else chat
-        return await self._open(model, request, body, encoders.GENERATE)
+        return await self._open(model, request, context, body, encoders.GENERATE)
 
-    async def embed(self, raw: bytes, principal: Principal) -> bytes:
+    async def embed(self, raw: bytes, context: CallContext) -> bytes:
         """Return the reply to `POST /api/embed`: normalised vectors in the order of the inputs."""
         started = monotonic_ns()
         body = read_body(raw, EmbedBody)
-        model = await self._intake.find_embedder(body.model, principal)
+        model = await self._intake.find_embedder(body.model, context.principal)
         request = inbound.read_embed(body)
         self._intake.note_use(model, body.keep_alive)
         if not request.inputs:
             return encode_json({"model": body.model, "embeddings": []})
         opened = monotonic_ns()
-        done = await self._intake.embed(model, request)
+        done = await self._intake.embed(model, request, context)
         vectors = [msgspec.Raw(encode_json(vector)) async for vector in unit_vectors(done.vectors, request.dimensions)]
         return encode_json(
             {
@@ -90,29 +90,30 @@ class Inference:
             }
         )
 
-    async def embeddings(self, raw: bytes, principal: Principal) -> bytes:
+    async def embeddings(self, raw: bytes, context: CallContext) -> bytes:
         """Return the reply to `POST /api/embeddings`: one vector as the upstream gave it."""
         body = read_body(raw, EmbeddingsBody)
         if not body.model:
             raise InvalidRequest("model is required")
-        model = await self._intake.find_embedder(body.model, principal)
+        model = await self._intake.find_embedder(body.model, context.principal)
         request = inbound.read_embeddings(body)
         self._intake.note_use(model, body.keep_alive)
         if not request.inputs:
             return encode_json({"embedding": []})
-        done = await self._intake.embed(model, request)
+        done = await self._intake.embed(model, request, context)
         return encode_json({"embedding": list(done.vectors[0])})
 
     async def _open(
         self,
         model: CatalogModel,
         request: ChatRequest | CompletionRequest,
+        context: CallContext,
         body: InferenceBody,
         shape: encoders.Shape,
     ) -> Answer:
         encoder_type = encoders.LineEncoder if body.stream else encoders.ObjectEncoder
         encoder: Encoder = encoder_type(body.model, shape, self._timestamps)
-        return await self._intake.open(model, request, encoder, body.keep_alive)
+        return await self._intake.open(model, request, context, encoder, body.keep_alive)
 
     def _sleep(self, model: CatalogModel, body: InferenceBody, *, is_chat: bool) -> bytes:
         """Answer a load or unload request here: a hosted model is always loaded."""

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from backend.features.audit.deps import caller_of
-from backend.features.auth.deps import CALLERS, EVERYBODY, principal_of
+from backend.features.auth.deps import CALLERS, EVERYBODY, context_of, principal_of
 from backend.features.ollama_api.account import describe_caller, refuse_cloud, sign_out
 from backend.features.ollama_api.deps import ollama_api
 from backend.web.body import RequestPieces
@@ -32,28 +32,28 @@ public = APIRouter(tags=["ollama"], dependencies=[EVERYBODY])
 async def chat(request: Request) -> Response:
     """Continue a conversation."""
     api = ollama_api(request)
-    return await respond(request, api.limits, partial(api.inference.chat, principal=principal_of(request)))
+    return await respond(request, api.limits, partial(api.inference.chat, context=context_of(request)))
 
 
 @router.post("/generate", openapi_extra=json_body(GenerateBody))
 async def generate(request: Request) -> Response:
     """Continue a prompt or fill a gap."""
     api = ollama_api(request)
-    return await respond(request, api.limits, partial(api.inference.generate, principal=principal_of(request)))
+    return await respond(request, api.limits, partial(api.inference.generate, context=context_of(request)))
 
 
 @router.post("/embed", openapi_extra=json_body(EmbedBody))
 async def embed(request: Request) -> Response:
     """Turn texts into vectors."""
     api = ollama_api(request)
-    return await respond(request, api.limits, partial(api.inference.embed, principal=principal_of(request)))
+    return await respond(request, api.limits, partial(api.inference.embed, context=context_of(request)))
 
 
 @router.post("/embeddings", openapi_extra=json_body(EmbeddingsBody))
 async def embeddings(request: Request) -> Response:
     """Turn one text into a vector, the older way."""
     api = ollama_api(request)
-    return await respond(request, api.limits, partial(api.inference.embeddings, principal=principal_of(request)))
+    return await respond(request, api.limits, partial(api.inference.embeddings, context=context_of(request)))
 
 
 @router.api_route("/tags", methods=_READ)

@@ -1,6 +1,6 @@
 """Chat completions, text completions and embeddings as OpenAI's clients ask for them."""
 
-from backend.features.auth.principal import Principal
+from backend.features.auth.context import CallContext
 from backend.features.generation.estimate import CHARACTERS_PER_TOKEN
 from backend.features.generation.intake import Intake
 from backend.features.generation.vectors import unit_vectors
@@ -16,7 +16,7 @@ class Inference:
     def __init__(self, intake: Intake) -> None:
         self._intake = intake
 
-    async def chat(self, raw: bytes, principal: Principal) -> Answer:
+    async def chat(self, raw: bytes, context: CallContext) -> Answer:
         """Return the answer to `POST /v1/chat/completions`."""
         body = read_body(raw, ChatBody)
         request = inbound.read_chat(body)
@@ -26,9 +26,9 @@ class Inference:
             encoder = encoders.ChatStreamEncoder(heading, include_usage=body.stream_options.include_usage)
         else:
             encoder = encoders.ChatObjectEncoder(heading)
-        return await self._intake.answer(request, principal, encoder)
+        return await self._intake.answer(request, context, encoder)
 
-    async def completion(self, raw: bytes, principal: Principal) -> Answer:
+    async def completion(self, raw: bytes, context: CallContext) -> Answer:
         """Return the answer to `POST /v1/completions`."""
         body = read_body(raw, CompletionBody)
         request = inbound.read_completion(body)
@@ -38,15 +38,15 @@ class Inference:
             encoder = encoders.CompletionStreamEncoder(heading, include_usage=body.stream_options.include_usage)
         else:
             encoder = encoders.CompletionObjectEncoder(heading)
-        return await self._intake.answer(request, principal, encoder, "generate")
+        return await self._intake.answer(request, context, encoder, "generate")
 
-    async def embeddings(self, raw: bytes, principal: Principal) -> bytes:
+    async def embeddings(self, raw: bytes, context: CallContext) -> bytes:
         """Return the reply to `POST /v1/embeddings`: vectors at length one, as Ollama's are, in the inputs' order."""
         body = read_body(raw, EmbeddingsBody)
         request = inbound.read_embed(body)
-        model = await self._intake.find_embedder(body.model, principal)
+        model = await self._intake.find_embedder(body.model, context.principal)
         self._intake.note_use(model)
-        done = await self._intake.embed(model, request)
+        done = await self._intake.embed(model, request, context)
         as_base64 = body.encoding_format.lower() == "base64"
         units = unit_vectors(done.vectors, request.dimensions)
         vectors = [write_vector(vector, as_base64=as_base64) async for vector in units]

@@ -5,7 +5,7 @@ from functools import partial
 from fastapi import APIRouter, HTTPException, Request
 from starlette.responses import Response
 
-from backend.features.auth.deps import CALLERS, principal_of
+from backend.features.auth.deps import CALLERS, context_of, principal_of
 from backend.features.openai_api.deps import openai_api
 from backend.web.lean_route import LeanRoute
 from backend.web.openapi import json_body
@@ -29,21 +29,21 @@ router = APIRouter(tags=["openai"], dependencies=[CALLERS], route_class=OpenAIRo
 async def chat(request: Request) -> Response:
     """Continue a conversation; the path without `/v1` is what some editors ask an Ollama server for."""
     api = openai_api(request)
-    return await respond(request, api.limits, partial(api.inference.chat, principal=principal_of(request)))
+    return await respond(request, api.limits, partial(api.inference.chat, context=context_of(request)))
 
 
 @router.post("/v1/completions", openapi_extra=json_body(CompletionBody))
 async def completion(request: Request) -> Response:
     """Continue a prompt or fill a gap."""
     api = openai_api(request)
-    return await respond(request, api.limits, partial(api.inference.completion, principal=principal_of(request)))
+    return await respond(request, api.limits, partial(api.inference.completion, context=context_of(request)))
 
 
 @router.post("/v1/embeddings", openapi_extra=json_body(EmbeddingsBody))
 async def embeddings(request: Request) -> Response:
     """Turn texts into vectors."""
     api = openai_api(request)
-    return await respond(request, api.limits, partial(api.inference.embeddings, principal=principal_of(request)))
+    return await respond(request, api.limits, partial(api.inference.embeddings, context=context_of(request)))
 
 
 @router.get("/v1/models")

@@ -5,7 +5,7 @@ from functools import partial
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from backend.features.auth.deps import CALLERS, principal_of
+from backend.features.auth.deps import CALLERS, context_of
 from backend.features.responses_api.deps import responses_api
 from backend.web.lean_route import LeanRoute
 from backend.web.openapi import json_body
@@ -27,4 +27,4 @@ router = APIRouter(prefix="/v1", tags=["openai"], dependencies=[CALLERS], route_
 async def create_response(request: Request) -> Response:
     """Continue a conversation, told as items."""
     api = responses_api(request)
-    return await respond(request, api.limits, partial(api.responses.create, principal=principal_of(request)))
+    return await respond(request, api.limits, partial(api.responses.create, context=context_of(request)))

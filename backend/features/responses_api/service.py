@@ -5,7 +5,7 @@ from collections.abc import Callable
 from uuid import uuid4
 
 from backend.core.errors import InvalidRequest
-from backend.features.auth.principal import Principal
+from backend.features.auth.context import CallContext
 from backend.features.generation.intake import Intake
 from backend.llm.ports import Answer, Encoder
 from backend.wire.responses.encoders import EventEncoder, ObjectEncoder, ReplyHead
@@ -20,7 +20,7 @@ class Responses:
         self._intake = intake
         self._clock = clock
 
-    async def create(self, raw: bytes, principal: Principal) -> Answer:
+    async def create(self, raw: bytes, context: CallContext) -> Answer:
         """Return the answer to `POST /v1/responses`."""
         body = read_body(raw)
         if not body.model:
@@ -28,4 +28,4 @@ class Responses:
         request = read_request(body)
         head = ReplyHead(body, read_names(body), uuid4().hex, int(self._clock()))
         encoder: Encoder = EventEncoder(head) if body.stream else ObjectEncoder(head)
-        return await self._intake.answer(request, principal, encoder)
+        return await self._intake.answer(request, context, encoder)

@@ -7,8 +7,9 @@ import pytest
 
 from backend.core.clock import Timestamps, monotonic_ns
 from backend.core.errors import GatewayError
-from backend.features.generation.answer import EncodedAnswer, Outcome, VerbatimAnswer
+from backend.features.generation.answer import EncodedAnswer, VerbatimAnswer
 from backend.features.generation.meter import Meter
+from backend.features.generation.record import Outcome
 from backend.llm.errors import ProviderProtocolError
 from backend.llm.events import Finished, Started, TextDelta, Usage
 from backend.wire.ollama.encoders import CHAT, LineEncoder
@@ -25,7 +26,7 @@ class Rig:
         self.meter = Meter(monotonic_ns(), lambda: 40)
         self.encoder = LineEncoder("m", CHAT, Timestamps())
 
-    async def settle(self, outcome: Outcome) -> None:
+    async def settle(self, outcome: Outcome, _error: GatewayError | None) -> None:
         self.outcomes.append(outcome)
 
     def encoded(self, steps: Sequence[Step]) -> tuple[EncodedAnswer, ScriptedStream]:

@@ -7,6 +7,7 @@ import pytest
 
 from backend.core.errors import GatewayError
 from backend.features.anthropic_api.service import Messages
+from backend.features.auth.context import CallContext
 from backend.features.auth.principal import ANONYMOUS
 from backend.features.catalog.recent import RecentModels
 from backend.features.catalog.service import CatalogService
@@ -48,7 +49,7 @@ class Rig:
     async def ask(self, **body: Any) -> bytes:
         """Return the bytes of the answer."""
         raw = json.dumps({"max_tokens": 9, "messages": USER, **body}).encode()
-        answer = await self.messages.create(raw, ANONYMOUS, "r1")
+        answer = await self.messages.create(raw, CallContext(ANONYMOUS, request_id="r1"))
         try:
             return await drain(answer)
         finally:
@@ -62,7 +63,7 @@ class Rig:
 
     async def count(self, **body: Any) -> Any:
         raw = json.dumps({"messages": USER, **body}).encode()
-        return json.loads(await self.messages.count_tokens(raw, ANONYMOUS))
+        return json.loads(await self.messages.count_tokens(raw, CallContext(ANONYMOUS)))
 
     def thinking_sent(self) -> Thinking | None:
         (request,) = [*self.hosted.requests, *self.server.requests]
@@ -153,7 +154,8 @@ async def test_a_used_model_counts_as_loaded(rig: Rig) -> None:
 async def test_a_failure_in_mid_answer_names_the_request(rig: Rig) -> None:
     rig.hosted.answers = [([TextDelta("a")], ProviderError("it broke"))]
     answer = await rig.messages.create(
-        json.dumps({"model": "plain", "max_tokens": 9, "messages": USER, "stream": True}).encode(), ANONYMOUS, "r1"
+        json.dumps({"model": "plain", "max_tokens": 9, "messages": USER, "stream": True}).encode(),
+        CallContext(ANONYMOUS, request_id="r1"),
     )
     _, error = await until_error(answer, ProviderError)
     event = answer.encode_error(error)

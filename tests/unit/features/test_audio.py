@@ -6,6 +6,7 @@ import pytest
 
 from backend.core.errors import GatewayError
 from backend.features.audio_api.service import Transcriptions
+from backend.features.auth.context import CallContext
 from backend.features.auth.principal import ANONYMOUS
 from backend.features.catalog.recent import RecentModels
 from backend.features.catalog.service import CatalogService
@@ -36,7 +37,7 @@ class Rig:
 
     async def ask(self, *, audio: bytes = WAV, **fields: str) -> bytes | str:
         form = write_form(fields.items(), "speech.wav", "audio/wav", audio)
-        return await self.service.create(form.data, ANONYMOUS, form.content_type)
+        return await self.service.create(form.data, CallContext(ANONYMOUS), form.content_type)
 
     async def refusal(self, *, audio: bytes = WAV, **fields: str) -> tuple[int, str]:
         with pytest.raises(GatewayError) as caught:
@@ -86,4 +87,4 @@ async def test_each_refusal_has_its_status_and_words(
 
 async def test_what_is_no_form_is_refused(rig: Rig) -> None:
     with pytest.raises(GatewayError, match="multipart/form-data"):
-        await rig.service.create(b"{}", ANONYMOUS, "application/json")
+        await rig.service.create(b"{}", CallContext(ANONYMOUS), "application/json")

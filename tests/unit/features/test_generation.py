@@ -7,6 +7,8 @@ import pytest
 
 from backend.core.clock import Timestamps
 from backend.core.errors import Overloaded
+from backend.features.auth.context import CallContext
+from backend.features.auth.principal import ANONYMOUS
 from backend.features.catalog.backends import Backend
 from backend.features.catalog.service import CatalogModel
 from backend.features.generation import routing
@@ -61,6 +63,9 @@ def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(routing, "_PAUSES", (0.0, 0.001))
 
 
+CALLER = CallContext(ANONYMOUS)
+
+
 class Rig:
     """A generation service with one place, so that a place not given back is noticed."""
 
@@ -75,7 +80,7 @@ class Rig:
 
     async def open(self, request: ChatRequest | CompletionRequest = CHAT_REQUEST) -> Answer:
         encoder = (LineEncoder if request.stream else ObjectEncoder)("M", CHAT, Timestamps())
-        return await self.service.open_answer(self.model, request, encoder)
+        return await self.service.open_answer(self.model, request, encoder, CALLER)
 
     async def assert_released(self) -> None:
         assert [backend.in_flight for backend in self.backends] == [0] * len(self.backends)
@@ -318,7 +323,7 @@ class TestEmbed:
         provider = ScriptedProvider()
         provider.vectors = [[1.0], [2.0]]
         rig = Rig(provider)
-        assert (await rig.service.embed(rig.model, self.REQUEST)).vectors == [[1.0], [2.0]]
+        assert (await rig.service.embed(rig.model, self.REQUEST, CALLER)).vectors == [[1.0], [2.0]]
         assert provider.requests[0].model == "up-id"
         await rig.assert_released()
 
@@ -328,14 +333,14 @@ class TestEmbed:
         provider.vectors = error
         rig = Rig(provider)
         with pytest.raises(type(error)):
-            await rig.service.embed(rig.model, self.REQUEST)
+            await rig.service.embed(rig.model, self.REQUEST, CALLER)
         await rig.assert_released()
 
     async def test_a_caller_who_leaves_releases_everything(self) -> None:
         provider = ScriptedProvider()
         provider.vectors = HANG
         rig = Rig(provider)
-        task = asyncio.create_task(rig.service.embed(rig.model, self.REQUEST))
+        task = asyncio.create_task(rig.service.embed(rig.model, self.REQUEST, CALLER))
         await settle_loop()
         assert rig.backends[0].in_flight == 1
         task.cancel()
@@ -345,7 +350,7 @@ class TestEmbed:
     async def test_a_provider_without_embeddings_says_so_in_the_callers_words(self) -> None:
         rig = Rig(ListOnly())
         with pytest.raises(UnsupportedFeature, match='"M" does not support embeddings'):
-            await rig.service.embed(rig.model, self.REQUEST)
+            await rig.service.embed(rig.model, self.REQUEST, CALLER)
         await rig.assert_released()
 
 
@@ -358,7 +363,7 @@ class TestTranscribe:
         provider = ScriptedProvider()
         provider.heard = Transcription("hello", prompt_tokens=4, completion_tokens=2)
         rig = Rig(provider)
-        assert await rig.service.transcribe(rig.model, self.REQUEST) == provider.heard
+        assert await rig.service.transcribe(rig.model, self.REQUEST, CALLER) == provider.heard
         assert provider.requests[0].model == "up-id"
         await rig.assert_released()
 
@@ -368,7 +373,7 @@ class TestTranscribe:
         provider.heard = error
         rig = Rig(provider)
         with pytest.raises(type(error)):
-            await rig.service.transcribe(rig.model, self.REQUEST)
+            await rig.service.transcribe(rig.model, self.REQUEST, CALLER)
         await rig.assert_released()
 
     async def test_failures_open_the_circuit_and_another_backend_is_tried_once(self) -> None:
@@ -376,7 +381,7 @@ class TestTranscribe:
         broken.heard = ProviderUnreachable("no")
         rig = Rig(broken, well, failures=1)
         for _ in range(20):
-            assert (await rig.service.transcribe(rig.model, self.REQUEST)).text == "hello"
+            assert (await rig.service.transcribe(rig.model, self.REQUEST, CALLER)).text == "hello"
         assert len(broken.requests) <= 1
         await rig.assert_released()
 
@@ -384,7 +389,7 @@ class TestTranscribe:
         provider = ScriptedProvider()
         provider.heard = HANG
         rig = Rig(provider)
-        task = asyncio.create_task(rig.service.transcribe(rig.model, self.REQUEST))
+        task = asyncio.create_task(rig.service.transcribe(rig.model, self.REQUEST, CALLER))
         await settle_loop()
         assert rig.backends[0].in_flight == 1
         task.cancel()
@@ -394,5 +399,5 @@ class TestTranscribe:
     async def test_a_backend_that_cannot_hear_says_so(self) -> None:
         rig = Rig(ListOnly())
         with pytest.raises(UnsupportedFeature, match="this backend cannot transcribe audio; choose a speech model"):
-            await rig.service.transcribe(rig.model, self.REQUEST)
+            await rig.service.transcribe(rig.model, self.REQUEST, CALLER)
         await rig.assert_released()

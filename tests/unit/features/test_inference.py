@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from backend.core.errors import GatewayError
+from backend.features.auth.context import CallContext
 from backend.features.auth.principal import ANONYMOUS
 from backend.features.catalog.recent import RecentModels
 from backend.features.catalog.service import CatalogService
@@ -41,7 +42,7 @@ class Rig:
 
     async def ask(self, route: str, **body: Any) -> Any:
         """Return the reply: one object, or the lines of a stream."""
-        answer = await getattr(self.inference, route)(json.dumps(body).encode(), ANONYMOUS)
+        answer = await getattr(self.inference, route)(json.dumps(body).encode(), CallContext(ANONYMOUS))
         if not isinstance(answer, bytes):
             try:
                 text = await drain(answer)

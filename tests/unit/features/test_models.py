@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from backend.core.errors import InvalidRequest, NotPermitted
+from backend.features.auth.context import CallContext
 from backend.features.auth.principal import ANONYMOUS
 from backend.features.catalog.backends import Backend
 from backend.features.catalog.recent import RecentModels
@@ -134,7 +135,7 @@ async def test_ps_lists_a_machines_model_once_after_embedding_with_it(
     rig: Rig, server: ScriptedServer, route: str
 ) -> None:
     server.loaded = [{"name": "llama3:8b", "expires_at": "2020-01-01T00:00:00Z"}]
-    await getattr(rig.inference, route)(body(model="llama3:8b", input="x", prompt="x"), ANONYMOUS)
+    await getattr(rig.inference, route)(body(model="llama3:8b", input="x", prompt="x"), CallContext(ANONYMOUS))
     listed = json.loads(await rig.models.running(ANONYMOUS))["models"]
     assert [entry["name"] for entry in listed] == ["llama3:8b"]
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from backend.core.errors import GatewayError
+from backend.features.auth.context import CallContext
 from backend.features.auth.principal import ANONYMOUS, Principal
 from backend.features.catalog.recent import RecentModels
 from backend.features.catalog.service import CatalogService
@@ -50,7 +51,7 @@ class Rig:
 
     async def ask(self, route: str, **body: Any) -> Any:
         """Return the reply: one object, or the chunks of a stream."""
-        answer = await getattr(self.inference, route)(json.dumps(body).encode(), ANONYMOUS)
+        answer = await getattr(self.inference, route)(json.dumps(body).encode(), CallContext(ANONYMOUS))
         if isinstance(answer, bytes):
             return json.loads(answer)
         try:
@@ -187,7 +188,7 @@ async def test_a_failure_before_the_first_byte_is_a_status_and_later_an_event(ri
         await rig.ask("chat", model="plain", messages=USER, stream=True)
     rig.hosted.answers = [[[TextDelta("he")], ProviderUnavailable("gone")]]
     body = json.dumps({"model": "plain", "messages": USER, "stream": True}).encode()
-    answer = await rig.inference.chat(body, ANONYMOUS)
+    answer = await rig.inference.chat(body, CallContext(ANONYMOUS))
     told, error = await until_error(answer, ProviderUnavailable)
     await answer.aclose()
     assert b'"content":"he"' in b"".join(told)

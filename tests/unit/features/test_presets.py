@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from backend.core.errors import InvalidRequest
+from backend.features.auth.context import CallContext
 from backend.features.auth.principal import EVERYTHING, Principal
 from backend.features.catalog.recent import RecentModels
 from backend.features.catalog.service import CatalogService
@@ -141,7 +142,9 @@ async def test_a_machines_model_under_a_preset_is_asked_with_the_prompt_not_let_
         ("generate", {"prompt": "hi", "system": "S"}),
         ("generate", {"prompt": "hi", "raw": True}),
     ):
-        answer = await getattr(rig.inference, route)(json.dumps({"model": "me/local", **body}).encode(), ANA)
+        answer = await getattr(rig.inference, route)(
+            json.dumps({"model": "me/local", **body}).encode(), CallContext(ANA)
+        )
         assert b'"model":"me/local"' in await drain(answer)
         await answer.aclose()
     assert rig.machine.sources == []
@@ -161,7 +164,7 @@ async def test_a_machines_model_under_a_preset_is_asked_with_the_prompt_not_let_
 
 async def test_loading_and_unloading_a_preset_is_answered_here() -> None:
     rig = Rig(preset("ana/local", base="own:7b"))
-    reply = await rig.inference.chat(b'{"model":"me/local"}', ANA)
+    reply = await rig.inference.chat(b'{"model":"me/local"}', CallContext(ANA))
     assert isinstance(reply, bytes)
     assert json.loads(reply)["done_reason"] == "load"
     assert rig.machine.sources == rig.machine.requests == []
@@ -169,7 +172,7 @@ async def test_loading_and_unloading_a_preset_is_answered_here() -> None:
 
 async def test_embeddings_of_a_preset_are_those_of_its_base() -> None:
     rig = Rig(preset("ana/local", base="own:7b"))
-    await rig.inference.embed(b'{"model":"me/local","input":"a"}', ANA)
+    await rig.inference.embed(b'{"model":"me/local","input":"a"}', CallContext(ANA))
     [request] = rig.machine.requests
     assert isinstance(request, EmbedRequest)
     assert request.model == "own:7b"

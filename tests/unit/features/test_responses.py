@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from backend.core.errors import GatewayError
+from backend.features.auth.context import CallContext
 from backend.features.auth.principal import ANONYMOUS, Principal
 from backend.features.catalog.recent import RecentModels
 from backend.features.catalog.service import CatalogService
@@ -41,7 +42,7 @@ class Rig:
         )
 
     async def open(self, principal: Principal = ANONYMOUS, **body: Any) -> Any:
-        return await self.responses.create(json.dumps({"input": "hi", **body}).encode(), principal)
+        return await self.responses.create(json.dumps({"input": "hi", **body}).encode(), CallContext(principal))
 
     async def ask(self, **body: Any) -> bytes:
         answer = await self.open(**body)

@@ -1,0 +1,110 @@
+"""Many small writes in one transaction: what streams begin and end with costs one commit for all that come together.
+
+While one transaction runs, what comes meanwhile gathers for the next; a write alone waits for nobody. A writer is a
+plain function over a synchronous connection: on SQLite it runs in a thread of its own, without a round trip to the
+thread per statement.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from sqlalchemy.engine import Connection
+
+from backend.core.db.database import Database
+from backend.core.errors import Overloaded
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+Writer = Callable[[Connection, Sequence[Item]], Sequence[Result]]
+"""Writes several items; returns one result per item, in their order. May run again with fewer items when it fails."""
+
+_MAX_BATCH = 256
+_MAX_WAITING = 20_000
+_FULL = "the gateway's database cannot keep up; try again"
+
+
+@dataclass(slots=True)
+class _Write:
+    writer: Hashable
+    item: Any
+    done: "asyncio.Future[Any]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+
+class GroupCommit:
+    """Commits writes together, each writer's in the order they came."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._waiting: list[_Write] = []
+        self._has_work = asyncio.Event()
+        self._is_closing = False
+        self._task: asyncio.Task[None] | None = None
+
+    def write(self, writer: "Writer[Item, Result]", item: Item) -> "asyncio.Future[Result]":
+        """Put an item in the queue; return what becomes its result once it is committed.
+
+        Abandoning the result does not take the write back. The result raises `GatewayError` when the store does not
+        answer or refuses the item.
+        """
+        if len(self._waiting) >= _MAX_WAITING or self._is_closing:
+            raise Overloaded(_FULL, retry_after=2.0)
+        write = _Write(writer, item)
+        self._waiting.append(write)
+        self._has_work.set()
+        return write.done
+
+    def start(self) -> None:
+        """Begin to commit."""
+        self._task = asyncio.create_task(self._run(), name="group commit")
+
+    async def aclose(self) -> None:
+        """Commit what waits, then stop."""
+        self._is_closing = True
+        self._has_work.set()
+        if self._task is not None:
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+
+    async def _run(self) -> None:
+        while True:
+            await self._has_work.wait()
+            self._has_work.clear()
+            while self._waiting:
+                batch, self._waiting = self._waiting[:_MAX_BATCH], self._waiting[_MAX_BATCH:]
+                await self._commit(batch)
+            if self._is_closing:
+                return
+
+    async def _commit(self, batch: Sequence[_Write]) -> None:
+        try:
+            results = await self._database.in_one(lambda connection: _write_all(connection, batch))
+        except Exception as error:  # noqa: BLE001 (each item is told)
+            await self._commit_apart(batch, error)
+            return
+        for write, result in zip(batch, results, strict=True):
+            if not write.done.done():
+                write.done.set_result(result)
+
+    async def _commit_apart(self, batch: Sequence[_Write], error: Exception) -> None:
+        """Let one bad item keep none of the others from being written."""
+        if len(batch) > 1:
+            for write in batch:
+                await self._commit([write])
+        elif not batch[0].done.done():
+            batch[0].done.set_exception(error)
+            batch[0].done.exception()  # nobody need be waiting any more
+
+
+def _write_all(connection: Connection, batch: Sequence[_Write]) -> list[Any]:
+    results: list[Any] = [None] * len(batch)
+    places: dict[Hashable, list[int]] = {}
+    for place, write in enumerate(batch):
+        places.setdefault(write.writer, []).append(place)
+    for writer, own in places.items():
+        for place, result in zip(own, writer(connection, [batch[p].item for p in own]), strict=True):  # type: ignore[operator]
+            results[place] = result
+    return results

@@ -1,0 +1,90 @@
+"""Writes that are committed together, on a SQLite file and on a real PostgreSQL."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Column, Connection, Integer, MetaData, Table, insert, select
+
+from backend.core.db.database import Database, database_url
+from backend.core.db.group_commit import GroupCommit
+from backend.core.errors import Conflict, Overloaded
+from tests.fixtures.databases import PostgresServer, postgres
+
+__all__ = ["postgres"]
+
+NUMBERS = Table("numbers", MetaData(), Column("number", Integer, primary_key=True))
+BATCHES: list[int] = []
+
+
+def keep(connection: Connection, numbers: Sequence[int]) -> Sequence[int]:
+    connection.execute(insert(NUMBERS), [{"number": number} for number in numbers])
+    BATCHES.append(len(numbers))
+    return [number * 10 for number in numbers]
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Database]:
+    configured = None
+    if request.param == "postgresql":
+        server: PostgresServer = request.getfixturevalue("postgres")
+        configured = await asyncio.to_thread(server.create_database)
+    database = Database(database_url(configured, tmp_path))
+    async with database.engine.begin() as connection:
+        await connection.run_sync(NUMBERS.metadata.create_all)
+    BATCHES.clear()
+    yield database
+    await database.aclose()
+
+
+@pytest.fixture
+async def commits(database: Database) -> AsyncIterator[GroupCommit]:
+    commits = GroupCommit(database)
+    commits.start()
+    yield commits
+    await commits.aclose()
+
+
+async def kept(database: Database) -> list[int]:
+    async with database.reading() as reading:
+        return list((await reading.execute(select(NUMBERS.c.number).order_by(NUMBERS.c.number))).scalars())
+
+
+async def test_what_comes_together_is_committed_together_and_each_gets_its_own_result(
+    database: Database, commits: GroupCommit
+) -> None:
+    results = await asyncio.gather(*(commits.write(keep, number) for number in range(100)))
+    assert results == [number * 10 for number in range(100)]
+    assert await kept(database) == list(range(100))
+    assert len(BATCHES) <= 2
+
+
+async def test_one_bad_write_takes_none_of_the_others_with_it(database: Database, commits: GroupCommit) -> None:
+    await commits.write(keep, 2)
+    results = await asyncio.gather(*(commits.write(keep, number) for number in (1, 2, 3)), return_exceptions=True)
+    assert [type(result) for result in results] == [int, Conflict, int]
+    assert await kept(database) == [1, 2, 3]
+
+
+async def test_a_write_nobody_waits_for_is_kept_all_the_same(database: Database, commits: GroupCommit) -> None:
+    async def leave() -> None:
+        await commits.write(keep, 7)
+
+    task = asyncio.create_task(leave())
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    await commits.write(keep, 8)
+    assert await kept(database) == [7, 8]
+
+
+async def test_closing_commits_what_waits_and_takes_no_more(database: Database) -> None:
+    commits = GroupCommit(database)
+    commits.start()
+    waiting = [commits.write(keep, number) for number in range(3)]
+    await commits.aclose()
+    assert await asyncio.gather(*waiting) == [0, 10, 20]
+    with pytest.raises(Overloaded):
+        commits.write(keep, 4)
+    assert await kept(database) == [0, 1, 2]
