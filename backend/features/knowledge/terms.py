@@ -1,0 +1,86 @@
+r"""Text -> the terms under which it is found: without accents, case and inflection, without words that say nothing.
+
+Stems are taken before accents are, which Snowball's French rules need. What has a digit in it and parts joined by `-`,
+`_`, `.`, `/` or `@` is also kept whole: references and identifiers are looked for as they are written.
+"""
+
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+
+import Stemmer
+
+from backend.features.knowledge.languages import STOPWORDS, Language, guess_language
+
+_WORD = re.compile(r"[^\W_]+", re.UNICODE)
+_COMPOUND = re.compile(r"[^\W_]+(?:[-_./@#+][^\W_]+)+", re.UNICODE)
+_MAX_WORD = 64
+"""Longer runs of letters are no words: base64, sequences."""
+_ENOUGH = 20_000
+"""Characters that tell a text's language."""
+_LETTERS = str.maketrans({"œ": "oe", "æ": "ae", "ß": "ss", "ø": "o", "đ": "d", "ł": "l"})
+_STEMMERS = {Language.FRENCH: "french", Language.ENGLISH: "english"}
+
+
+def fold(text: str) -> str:
+    """Return text in lower case without accents and ligatures."""
+    decomposed = unicodedata.normalize("NFKD", _lower(text))
+    return "".join(character for character in decomposed if not unicodedata.combining(character))
+
+
+def index_terms(text: str, language: Language) -> list[str]:
+    """Return the terms of a passage in its language, as often as they are there."""
+    return [*_stems(_telling(_words(text), language), language), *references(text)]
+
+
+def query_terms(text: str, languages: Sequence[Language]) -> list[str]:
+    """Return what to look for, each term once, in each language that passages are in."""
+    words = _words(text)
+    terms: dict[str, None] = {}
+    for language in languages or (Language.OTHER,):
+        telling = _telling(words, language) or words
+        # Also as people type them, without accents: for some words that has another stem.
+        terms |= dict.fromkeys([*_stems(telling, language), *_stems(map(fold, telling), language)])
+    return list(terms | dict.fromkeys(references(text)))
+
+
+def references(text: str) -> list[str]:
+    """Return what is written in one with joints and has a digit in it, as one term each."""
+    found = (match for match in _COMPOUND.findall(fold(text)) if len(match) <= _MAX_WORD)
+    return ["_".join(_WORD.findall(match)) for match in found if any(map(str.isdigit, match))]
+
+
+def language_of(text: str) -> Language:
+    """Return the language of a text by its first words."""
+    return guess_language(map(fold, _words(text[:_ENOUGH])))
+
+
+def _lower(text: str) -> str:
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold()).translate(_LETTERS)
+
+
+def _words(text: str) -> list[str]:
+    """Return the words of a text in their order, in lower case."""
+    return [word for word in _WORD.findall(_lower(text)) if len(word) <= _MAX_WORD]
+
+
+@lru_cache(maxsize=50_000)
+def _stem(word: str, language: Language) -> str:
+    """Return the stem of a word, without accents."""
+    name = _STEMMERS.get(language)
+    return fold(word if name is None else _stemmer(name).stemWord(word))
+
+
+def _stems(words: Iterable[str], language: Language) -> list[str]:
+    return [_stem(word, language) for word in words]
+
+
+def _telling(words: Iterable[str], language: Language) -> list[str]:
+    """Return the words that say something."""
+    return [word for word in words if fold(word) not in STOPWORDS[language]]
+
+
+@lru_cache
+def _stemmer(name: str) -> Stemmer.Stemmer:
+    return Stemmer.Stemmer(name)
