@@ -118,7 +118,9 @@ def _windows(text: str, section: _Section, target: int, overlap: int) -> Iterato
     first = 0
     while first < len(pieces):
         last = _last_piece(pieces, first, target)
-        yield _trimmed(text, pieces[first].start, pieces[last].end)
+        start, end = _trimmed(text, pieces[first].start, pieces[last].end)
+        if start < end:
+            yield start, end
         if last + 1 == len(pieces):
             return
         following = last + 1

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backend.features.knowledge.languages import Language
-from backend.features.knowledge.terms import fold, index_terms, language_of, query_terms, references
+from backend.features.knowledge.terms import index_terms, language_of, query_terms, references
 
 FRENCH, ENGLISH, OTHER = Language.FRENCH, Language.ENGLISH, Language.OTHER
 
@@ -59,4 +59,3 @@ def test_any_text_has_terms_that_a_search_engine_takes_as_words(text: str) -> No
             assert term
             assert '"' not in term
             assert not any(character.isspace() for character in term)
-    assert fold(fold(text)) == fold(text)
