@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format lint types contracts docs docs-check bench lock cov clean
+.PHONY: help run test check format lint types contracts docs docs-check bench bench-rag lock cov clean
 
 help: ## list these commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -57,6 +57,9 @@ docs-check: $(VENV)/dev.stamp
 
 bench: $(VENV)/run.stamp ## measure CPU, latency and memory beside nginx (needs gcc and nginx)
 	$(BIN)/python benchmarks/run.py
+
+bench-rag: $(VENV)/run.stamp ## measure how well passages are found, and how fast
+	$(BIN)/python benchmarks/retrieval/run.py
 
 lock: ## compile requirements.txt and requirements-dev.txt from pyproject.toml
 	test -x .venv-lock/bin/pip-compile || ($(PYTHON) -m venv .venv-lock && .venv-lock/bin/pip install --quiet pip-tools)

@@ -1,0 +1,45 @@
+"""A keyword index in memory, as SQLite's FTS5 ranks it: title and text in columns of their own."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import TYPE_CHECKING
+
+from backend.features.knowledge.terms import index_terms, query_terms
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from backend.features.knowledge.languages import Language
+
+TITLE_WEIGHT = 1.5
+"""How much more a word in a title or heading tells than one in the text."""
+
+
+class KeywordIndex:
+    """Passages by number, in one language."""
+
+    def __init__(self, language: Language) -> None:
+        self._language = language
+        self._store = sqlite3.connect(":memory:")
+        self._store.execute(
+            "create virtual table passages using fts5(title, body, tokenize=\"unicode61 tokenchars '_'\")"
+        )
+        self._size = 0
+
+    def add(self, title: str, body: str) -> None:
+        """Add the next passage."""
+        terms = (" ".join(index_terms(part, self._language)) for part in (title, body))
+        self._store.execute("insert into passages(rowid, title, body) values (?, ?, ?)", (self._size, *terms))
+        self._size += 1
+
+    def search(self, question: str, limit: int) -> Sequence[tuple[int, float]]:
+        """Return the best passages and their scores, the higher the better."""
+        wanted = " OR ".join(f'"{term}"' for term in query_terms(question, (self._language,)))
+        if not wanted:
+            return ()
+        statement = (
+            f"select rowid, -bm25(passages, {TITLE_WEIGHT}, 1.0) from passages where passages match ? "  # noqa: S608
+            "order by 2 desc limit ?"
+        )
+        return self._store.execute(statement, (wanted, limit)).fetchall()
