@@ -22,7 +22,8 @@ sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks"), str(Path(__file__).parent)]
 
 from keyword_index import KeywordIndex  # noqa: E402 (the path is set above)
 
-from backend.features.knowledge.chunking import CHARACTERS_PER_TOKEN, Page, split_pages  # noqa: E402
+from backend.extraction.pages import Page  # noqa: E402
+from backend.features.knowledge.chunking import CHARACTERS_PER_TOKEN, split_pages  # noqa: E402
 from backend.features.knowledge.languages import Language  # noqa: E402
 
 if TYPE_CHECKING:

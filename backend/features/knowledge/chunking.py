@@ -9,6 +9,8 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from backend.extraction.pages import Page
+
 CHARACTERS_PER_TOKEN = 4
 TARGET = 350 * CHARACTERS_PER_TOKEN
 OVERLAP = 70 * CHARACTERS_PER_TOKEN
@@ -19,15 +21,6 @@ _BREAKS = (re.compile(r"\n\s*\n"), re.compile(r"\n"), re.compile(r"(?<=[.!?…;:
 _MAX_HEADING = 200
 _LEAST = 0.4
 """Part of a passage's room after which it may end at a good break."""
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """The text of one page, slide or sheet; headings are lines that begin with `#`, as in Markdown."""
-
-    number: int
-    """From 1."""
-    text: str
 
 
 @dataclass(frozen=True, slots=True)

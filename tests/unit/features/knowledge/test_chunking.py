@@ -3,7 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backend.features.knowledge.chunking import Page, split_pages, whole_text
+from backend.extraction.pages import Page
+from backend.features.knowledge.chunking import split_pages, whole_text
 
 WORDS = st.text(alphabet=st.sampled_from("ab é.\n#|\u2028\x0c😀"), max_size=400)
 PAGES = st.lists(WORDS, min_size=1, max_size=4).map(lambda texts: [Page(n, text) for n, text in enumerate(texts, 1)])
