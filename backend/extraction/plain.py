@@ -9,8 +9,10 @@ from backend.extraction.pages import Page, Unreadable
 
 _MAX_DEPTH = 2_000
 _WESTERN = frozenset(
-    ("latin_1", "iso8859_2", "iso8859_9", "iso8859_15", "iso8859_16", "mac_roman", "mac_latin2")
-    + ("cp437", "cp850", "cp858", "cp1250", "cp1254", "cp1257", "cp1258")
+    {
+        *("latin_1", "iso8859_2", "iso8859_9", "iso8859_15", "iso8859_16", "mac_roman", "mac_latin2"),
+        *("cp437", "cp850", "cp858", "cp1250", "cp1254", "cp1257", "cp1258"),
+    }
 )
 """Encodings that differ in a few letters, which a short text does not tell: French and English are in Windows' own."""
 _TAG = re.compile(rb"<(/?)[a-zA-Z]")
