@@ -22,9 +22,7 @@ class KeywordIndex:
     def __init__(self, language: Language) -> None:
         self._language = language
         self._store = sqlite3.connect(":memory:")
-        self._store.execute(
-            "create virtual table passages using fts5(title, body, tokenize=\"unicode61 tokenchars '_'\")"
-        )
+        self._store.execute("create virtual table passages using fts5(title, body)")
         self._size = 0
 
     def add(self, title: str, body: str) -> None:

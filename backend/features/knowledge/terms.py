@@ -48,7 +48,7 @@ def query_terms(text: str, languages: Sequence[Language]) -> list[str]:
 def references(text: str) -> list[str]:
     """Return what is written in one with joints and has a digit in it, as one term each."""
     found = (match for match in _COMPOUND.findall(fold(text)) if len(match) <= _MAX_WORD)
-    return ["_".join(_WORD.findall(match)) for match in found if any(map(str.isdigit, match))]
+    return ["".join(_WORD.findall(match)) for match in found if any(map(str.isdigit, match))]
 
 
 def language_of(text: str) -> Language:

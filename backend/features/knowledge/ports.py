@@ -1,0 +1,96 @@
+"""What knowledge needs from outside: a place for files, an index of vectors, and somebody who makes vectors."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+Purpose = Literal["document", "query"]
+"""Some models want to know which of the two a text is."""
+
+
+class BlobStore(Protocol):
+    """Keeps files under keys made of ids: letters, digits, `-` and `/`.
+
+    Raises `StoreUnavailable` when it does not answer. What `put` returned from is there after a loss of power.
+    """
+
+    async def put(self, key: str, file: Path) -> None:
+        """Keep a copy of a local file, or the file itself; the caller's is not needed any more afterwards."""
+        ...
+
+    def open(self, key: str) -> AbstractAsyncContextManager[Path]:
+        """Give a local file to read while the context lasts; raise `NotFound` when there is none."""
+        ...
+
+    def read(self, key: str) -> AsyncIterator[bytes]:
+        """Yield the file's bytes; raise `NotFound` when there is none."""
+        ...
+
+    async def delete(self, key: str) -> None:
+        """Remove a file; one that is not there is removed already."""
+        ...
+
+    async def download_url(self, key: str, filename: str, seconds: int) -> str | None:
+        """Return an address that gives this one file as an attachment for a while; None where there are none."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """Which embedder made a vector; vectors of different ones are never compared."""
+
+    value: str
+    """Sixteen characters fit for a name."""
+    provider: str
+    model: str
+    dimensions: int
+
+
+class TextEmbedder(Protocol):
+    """Makes vectors of texts: batched, retried, at length one."""
+
+    async def fingerprint(self) -> Fingerprint:
+        """Return which embedder this is; may ask it once for its dimensions. Raises `GatewayError` when it is away."""
+        ...
+
+    async def embed(self, texts: Sequence[str], purpose: Purpose) -> Sequence[bytes]:
+        """Return one vector per text in their order, as little-endian float32; raise `GatewayError` when it is away."""
+        ...
+
+
+class VectorIndex(Protocol):
+    """Finds the nearest vectors; rebuildable at any time, so it keeps numbers of passages and vectors, no texts.
+
+    An index has a name of letters, digits and `_`. All methods may be called concurrently; writes are taken one after
+    the other, in small pieces, so that streams go on. Raises `StoreUnavailable` when it does not answer or is damaged.
+    """
+
+    async def add(self, index: str, numbers: Sequence[int], vectors: Sequence[bytes]) -> None:
+        """Add vectors, or put them in the place of those with the same numbers."""
+        ...
+
+    async def remove(self, index: str, numbers: Sequence[int]) -> None:
+        """Remove vectors; those that are not there are removed already."""
+        ...
+
+    async def search(self, index: str, vector: bytes, limit: int) -> Sequence[tuple[int, float]]:
+        """Return the nearest numbers with their cosine, nearest first; nothing for an index that is not there."""
+        ...
+
+    async def count(self, index: str) -> int:
+        """Return how many vectors an index says it has."""
+        ...
+
+    async def sample(self, index: str, numbers: Sequence[int]) -> Sequence[int]:
+        """Return which of these numbers can really be found by their own vector: a count alone detects no loss."""
+        ...
+
+    async def drop(self, index: str) -> None:
+        """Remove a whole index."""
+        ...
+
+    async def names(self) -> Sequence[str]:
+        """Return all indices there are."""
+        ...
