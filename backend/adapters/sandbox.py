@@ -9,7 +9,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,7 +38,7 @@ class Sandbox:
     def __init__(self, limits: SandboxLimits = SandboxLimits()) -> None:
         self._limits = limits
 
-    async def read(self, path: Path, name: str) -> AsyncIterator[Page]:
+    async def read(self, path: Path, name: str) -> AsyncGenerator[Page]:
         """Yield the pages of the document at `path`, called `name` by its owner; raise `Unreadable` if it has none.
 
         Close the iterator when it is left early: the process ends with it.

@@ -27,6 +27,11 @@ from backend.features.auth.router import router as auth
 from backend.features.health.router import router as health
 from backend.features.keys.admin_router import router as admin_keys
 from backend.features.keys.router import router as keys
+from backend.features.knowledge.collection_router import administration as admin_collections
+from backend.features.knowledge.collection_router import router as collections
+from backend.features.knowledge.router import administration as admin_documents
+from backend.features.knowledge.router import router as documents
+from backend.features.knowledge.router import uploads
 from backend.features.ollama_api.router import public as ollama_public
 from backend.features.ollama_api.router import router as ollama
 from backend.features.openai_api.router import router as openai
@@ -50,10 +55,15 @@ ROUTERS = (
     accounts,
     agents,
     keys,
+    collections,
+    uploads,
+    documents,
     users,
     roles,
     admin_agents,
     admin_keys,
+    admin_collections,
+    admin_documents,
     audit,
     admin_backends,
 )
@@ -74,6 +84,7 @@ def build_application(settings: Settings) -> FastAPI:
         async with open_container(settings) as container:
             container.catalog.start()
             container.running.start()
+            container.knowledge.dispatcher.start()
             if container.authenticator.requires_key:
                 await announce_bootstrap(container.accounts)
             settle_memory()

@@ -9,6 +9,7 @@ from backend.bootstrap.accounts import open_accounts
 from backend.bootstrap.agents import open_index
 from backend.bootstrap.backends import check_backends, open_backends
 from backend.bootstrap.keys import open_keys
+from backend.bootstrap.knowledge import open_knowledge
 from backend.bootstrap.safety import accepted_keys, check_login_provider, check_workers, registered_public_keys
 from backend.bootstrap.signing_key import signing_key
 from backend.bootstrap.store import open_database, prepared
@@ -34,6 +35,7 @@ from backend.features.generation.admission import Admission, AdmissionLimits
 from backend.features.generation.intake import Intake
 from backend.features.generation.service import GenerationService
 from backend.features.keys.deps import Keys
+from backend.features.knowledge.deps import Knowledge
 from backend.features.ollama_api.agent_verbs import AgentVerbs
 from backend.features.ollama_api.deps import OllamaApi
 from backend.features.ollama_api.inference import Inference
@@ -63,6 +65,7 @@ class Container:
     catalog: CatalogService
     generation: GenerationService
     agents: AgentService
+    knowledge: Knowledge
     ollama_api: OllamaApi
     anthropic_api: AnthropicApi
     openai_api: OpenAIApi
@@ -96,6 +99,7 @@ async def open_container(settings: Settings) -> AsyncIterator[Container]:
         index = await stack.enter_async_context(open_index(database))
         catalog = CatalogService(backends, settings.catalog.ttl_seconds, presets=index)
         stack.push_async_callback(catalog.aclose)
+        knowledge = await stack.enter_async_context(open_knowledge(settings, database, audit))
         bodies = _body_limits(settings)
         recent = RecentModels()
         generation = GenerationService(Admission(_admission_limits(settings)))
@@ -114,6 +118,7 @@ async def open_container(settings: Settings) -> AsyncIterator[Container]:
             generation=generation,
             ollama_api=_ollama_api(settings.ollama, intake, catalog, recent, agents, bodies),
             agents=agents,
+            knowledge=knowledge,
             responses_api=ResponsesApi(Responses(intake), bodies),
             audio_api=_audio_api(intake, bodies, settings.limits.audio_bytes),
             anthropic_api=AnthropicApi(Messages(intake), bodies),

@@ -10,7 +10,23 @@ _MAX_SIZE = 200 * 2**20
 _MAX_RATIO = 100
 _SMALL = 2**20
 """Unpacked size up to which any ratio is fine: small XML packs very well."""
+_TAIL = 80 * 1024
+"""Bytes at the end of an archive among which it says where its directory lies."""
+_MAX_DIRECTORY = 2 * 2**20
+_ENDS = ((b"PK\x05\x06", 12, 4), (b"PK\x06\x06", 40, 8))
+"""What such a record begins with, and where in it the directory's size stands in how many bytes."""
 _TOO_MUCH = "this file unpacks to more than can be read; split it, or save it again without embedded objects"
+
+
+def check_directory(data: bytes) -> None:
+    """Raise `Unreadable` for an archive whose list of files alone is more than anybody should read."""
+    tail = data[-_TAIL:]
+    for mark, offset, width in _ENDS:
+        at = tail.find(mark)
+        while at >= 0:
+            if int.from_bytes(tail[at + offset : at + offset + width], "little") > _MAX_DIRECTORY:
+                raise Unreadable(_TOO_MUCH)
+            at = tail.find(mark, at + 1)
 
 
 def check_archive(data: bytes) -> None:

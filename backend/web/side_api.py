@@ -48,6 +48,8 @@ class SideRoute(APIRoute):
 
     limits: ClassVar = BodyLimits(body_bytes=2**20, body_seconds=30, write_stall_seconds=30)
     """What a request body may cost; a subclass may say more."""
+    reads_body: ClassVar = True
+    """Whether a body is read before the endpoint is called; a subclass whose endpoints read it themselves says no."""
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         told = _failures(path, frozenset(options.get("methods") or ("GET",)))
@@ -67,7 +69,7 @@ class SideRoute(APIRoute):
         async def checked(request: Request) -> Response:
             for policy in policies:
                 await policy(request)
-            if request.method in _WITHOUT_BODY:
+            if request.method in _WITHOUT_BODY or not self.reads_body:
                 return await handle(request)
             body = await read_request_body(request, self.limits)
             return await handle(Request(request.scope, _replay(body, request.receive)))

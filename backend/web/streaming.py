@@ -7,7 +7,7 @@ connection without the last chunk: the only form that no tested client takes for
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -83,8 +83,9 @@ async def _collect(answer: Answer) -> bytes:
 class AnswerResponse(Response):
     """Streams one answer and owns it, together with the watch on the client."""
 
-    def __init__(self, answer: Answer, watch: ClientWatch) -> None:
+    def __init__(self, answer: Answer, watch: ClientWatch, headers: Sequence[tuple[bytes, bytes]] = ()) -> None:
         super().__init__()
+        self._more_headers = headers
         self._answer = answer
         self._watch = watch
         self._is_begun = False
@@ -98,7 +99,7 @@ class AnswerResponse(Response):
         try:
             with self._watch.guard():
                 self._is_begun = True
-                headers = [(b"content-type", self._answer.content_type.encode()), *_STREAM_HEADERS]
+                headers = [(b"content-type", self._answer.content_type.encode()), *_STREAM_HEADERS, *self._more_headers]
                 await send({"type": "http.response.start", "status": 200, "headers": headers})
                 is_whole = await self._stream_or_tell(direct)
             if not is_whole:

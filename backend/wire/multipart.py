@@ -14,6 +14,7 @@ MAX_FIELD_BYTES = 64 * 1024
 """Of a part that is not a file."""
 _MAX_HEADERS, _MAX_HEADER_BYTES = 8, 4_096
 _MAX_CONTENT_TYPE, _MAX_BOUNDARY = 1_000, 200
+_MALFORMED = "the form cannot be read; send well-formed multipart/form-data"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +37,46 @@ class Form:
 
 def read_form(content_type: str, body: bytes) -> list[Part]:
     """Return the parts of a form in order; raise `InvalidRequest` for what is none, is cut short or holds too much."""
+    collector = _Collector()
+    parser = _parser(content_type, collector)
+    _feed(parser, body)
+    _finish(parser, collector)
+    return collector.parts
+
+
+class FormReader:
+    """Reads a form with one file, the field `file`, piece by piece; the file's bytes are handed on as they come."""
+
+    def __init__(self, content_type: str) -> None:
+        self._collector = _FileCollector()
+        self._parser = _parser(content_type, self._collector)
+
+    @property
+    def filename(self) -> str | None:
+        """What the caller calls the file, never to be repeated as it is; None as long as none has begun."""
+        return self._collector.file
+
+    @property
+    def fields(self) -> dict[str, str]:
+        """The other fields so far."""
+        return {part.name: _text(part.data) for part in self._collector.parts if part.filename is None}
+
+    def feed(self, piece: bytes) -> bytes:
+        """Take a piece of the form; return what it holds of the file. Raises `InvalidRequest`."""
+        _feed(self._parser, piece)
+        return self._collector.taken()
+
+    def finish(self) -> None:
+        """Raise `InvalidRequest` unless all of the form was there."""
+        _finish(self._parser, self._collector)
+
+
+def _parser(content_type: str, collector: "_Collector") -> MultipartParser:
     kind, options = parse_options_header(content_type[:_MAX_CONTENT_TYPE])
     boundary = options.get(b"boundary", b"")
     if kind != b"multipart/form-data" or not 0 < len(boundary) <= _MAX_BOUNDARY:
         raise InvalidRequest("send the request as multipart/form-data with a boundary")
-    collector = _Collector()
-    parser = MultipartParser(
+    return MultipartParser(
         boundary,
         {
             "on_part_begin": collector.begin,
@@ -56,14 +91,22 @@ def read_form(content_type: str, body: bytes) -> list[Part]:
         max_header_count=_MAX_HEADERS,
         max_header_size=_MAX_HEADER_BYTES,
     )
+
+
+def _feed(parser: MultipartParser, data: bytes) -> None:
     try:
-        parser.write(body)
+        parser.write(data)
+    except FormParserError:
+        raise InvalidRequest(_MALFORMED) from None
+
+
+def _finish(parser: MultipartParser, collector: "_Collector") -> None:
+    try:
         parser.finalize()
     except FormParserError:
-        raise InvalidRequest("the form cannot be read; send well-formed multipart/form-data") from None
+        raise InvalidRequest(_MALFORMED) from None
     if not collector.is_complete:
         raise InvalidRequest("the form ends early; send all of it")
-    return collector.parts
 
 
 def write_form(fields: Iterable[tuple[str, str]], filename: str, media_type: str, data: bytes) -> Form:
@@ -127,6 +170,34 @@ class _Collector:
 
     def finish(self) -> None:
         self.is_complete = True
+
+
+class _FileCollector(_Collector):
+    """Keeps no file."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.file: str | None = None
+        self._taken = bytearray()
+
+    def end_headers(self) -> None:
+        super().end_headers()
+        if self._filename is None:
+            return
+        if self._name != "file" or self.file is not None:
+            raise InvalidRequest("send one file, as the field 'file' of the form")
+        self.file = self._filename
+
+    def data(self, data: bytes, start: int, end: int) -> None:
+        if self._filename is None:
+            super().data(data, start, end)
+        else:
+            self._taken += memoryview(data)[start:end]
+
+    def taken(self) -> bytes:
+        """Return what came of the file since this was last asked."""
+        taken, self._taken = bytes(self._taken), bytearray()
+        return taken
 
 
 def _text(data: bytes) -> str:

@@ -177,7 +177,7 @@ class AccountService:
             async with self._database.transaction() as transaction:
                 await self._ensure_role(transaction, ADMIN, "May do everything.", EVERYTHING)
                 await self._ensure_role(
-                    transaction, USER, "Uses models; makes agents and keys of their own.", USER_PERMISSIONS
+                    transaction, USER, "Uses models; makes agents, collections and keys of their own.", USER_PERMISSIONS
                 )
         except Conflict:
             await asyncio.sleep(0)  # another process has just made them

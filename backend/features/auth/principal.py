@@ -18,6 +18,8 @@ class Permission(StrEnum):
     """Make, change and delete agents of one's own."""
     PUBLISH_AGENTS = "agents:publish"
     """Share one's own agents with roles or with everybody."""
+    KNOWLEDGE = "knowledge:write"
+    """Make, fill and share collections of one's own; add documents to one's agents and chats."""
     WRITE_KEYS = "keys:write"
     """Make and revoke keys of one's own."""
     MANAGE_USERS = "users:manage"
@@ -26,6 +28,8 @@ class Permission(StrEnum):
     """See and revoke everybody's keys."""
     MANAGE_AGENTS = "agents:manage"
     """See, change and delete everybody's agents."""
+    MANAGE_KNOWLEDGE = "knowledge:manage"
+    """See, change and delete everybody's collections and documents."""
     READ_BACKENDS = "backends:read"
     READ_AUDIT = "audit:read"
 
@@ -35,7 +39,13 @@ CALLER = frozenset({Permission.USE_MODELS})
 
 EVERYTHING = frozenset(Permission)
 USER_PERMISSIONS = frozenset(
-    {Permission.USE_MODELS, Permission.WRITE_AGENTS, Permission.PUBLISH_AGENTS, Permission.WRITE_KEYS}
+    {
+        Permission.USE_MODELS,
+        Permission.WRITE_AGENTS,
+        Permission.PUBLISH_AGENTS,
+        Permission.KNOWLEDGE,
+        Permission.WRITE_KEYS,
+    }
 )
 """What the built-in role `user` may do."""
 

@@ -52,17 +52,21 @@ class AgentCollection(Table):
 
 
 class Document(Dated, Row):
-    """A document in a collection, of an agent or of a chat: exactly one of the three columns is filled."""
+    """A document in a collection, of an agent or of a chat: one of the three columns is filled.
+
+    Once that is gone, or its owner, the row says so by what it lacks: it is to be removed, its files with it.
+    """
 
     __tablename__ = "documents"
     __table_args__ = (Index(None, "owner_id", "sha256"),)
 
-    owner_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
+    owner_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("users.id", ondelete="SET NULL"))
+    """The owner of what it is in."""
     collection_id: Mapped[uuid.UUID | None] = mapped_column(
-        ForeignKey("collections.id", ondelete="CASCADE"), index=True, default=None
+        ForeignKey("collections.id", ondelete="SET NULL"), index=True, default=None
     )
     agent_id: Mapped[uuid.UUID | None] = mapped_column(
-        ForeignKey("agents.id", ondelete="CASCADE"), index=True, default=None
+        ForeignKey("agents.id", ondelete="SET NULL"), index=True, default=None
     )
     chat_id: Mapped[uuid.UUID | None] = mapped_column(Uuid, index=True, default=None)
     filename: Mapped[str] = mapped_column(String(255))
@@ -76,9 +80,9 @@ class Document(Dated, Row):
     ready_version: Mapped[int | None] = mapped_column(default=None)
     """The version that is searched; None until the first is ready."""
     status: Mapped[str] = mapped_column(String(12), default="queued", index=True)
-    """queued, running, ready, failed, cancelled or deleting: of the newest version."""
+    """uploading, queued, running, ready, failed, cancelled or deleting: of the newest version."""
     stage: Mapped[str] = mapped_column(String(12), default="uploaded")
-    """The last stage that is done: uploaded, extracted, chunked, embedded, indexed."""
+    """The last stage that is done: uploaded, extracted, chunked, embedded, indexed, switched."""
     progress: Mapped[int] = mapped_column(default=0)
     """Percent of the stage that runs."""
     error: Mapped[str | None] = mapped_column(String(500), default=None)
@@ -90,6 +94,7 @@ class Document(Dated, Row):
     leased_until: Mapped[datetime | None] = mapped_column(default=None, index=True)
     """Until when a process works on it; past that another takes over."""
     leased_by: Mapped[uuid.UUID | None] = mapped_column(Uuid, default=None)
+    """Which claim that is; every claim has an id of its own."""
     not_before: Mapped[datetime | None] = mapped_column(default=None)
     """When the next attempt is due."""
 

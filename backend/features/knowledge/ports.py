@@ -1,10 +1,14 @@
-"""What knowledge needs from outside: a place for files, an index of vectors, and somebody who makes vectors."""
+"""What knowledge needs from outside: a place for files, a reader of documents, vectors and their index, chats."""
 
-from collections.abc import AsyncIterator, Sequence
+import uuid
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
+
+from backend.extraction.pages import Page
+from backend.features.auth.principal import Principal
 
 Purpose = Literal["document", "query"]
 """Some models want to know which of the two a text is."""
@@ -94,3 +98,60 @@ class VectorIndex(Protocol):
     async def names(self) -> Sequence[str]:
         """Return all indices there are."""
         ...
+
+
+class DocumentReader(Protocol):
+    """Reads documents of strangers where they do no harm."""
+
+    def read(self, path: Path, name: str) -> AsyncGenerator[Page]:
+        """Yield the pages of a document, to be closed if left early; raise `Unreadable` when it has none."""
+        ...
+
+
+class Indexer(Protocol):
+    """Makes passages findable by their vectors; a stage of ingestion each.
+
+    All may be asked again after they were cut off, and leave then what once would have. They read the passages from
+    the store (`chunks`) and raise `GatewayError` for what may go better later.
+    """
+
+    async def embed(self, document_id: uuid.UUID, version: int, report: Callable[[int], None]) -> None:
+        """Make the vectors of a version's passages; `report` takes percents."""
+        ...
+
+    async def index(self, document_id: uuid.UUID, version: int, report: Callable[[int], None]) -> None:
+        """Put the vectors into the index."""
+        ...
+
+    async def remove(self, document_id: uuid.UUID, *, but: int | None = None) -> None:
+        """Take a document out of the index, except for one version; its passages are still in the store."""
+        ...
+
+
+class KeywordOnly:
+    """An `Indexer` for a gateway without vectors."""
+
+    async def embed(self, document_id: uuid.UUID, version: int, report: Callable[[int], None]) -> None:
+        """Do nothing: keywords are indexed with the passages."""
+
+    async def index(self, document_id: uuid.UUID, version: int, report: Callable[[int], None]) -> None:
+        """Do nothing."""
+
+    async def remove(self, document_id: uuid.UUID, *, but: int | None = None) -> None:
+        """Do nothing."""
+
+
+class ChatReader(Protocol):
+    """Knows whose chats are whose."""
+
+    async def may_read(self, principal: Principal, chat_id: uuid.UUID) -> bool:
+        """Whether a chat is the caller's."""
+        ...
+
+
+class NoChats:
+    """A `ChatReader` for a gateway that keeps no chats."""
+
+    async def may_read(self, principal: Principal, chat_id: uuid.UUID) -> bool:  # noqa: ARG002 (nobody has any)
+        """Return no."""
+        return False

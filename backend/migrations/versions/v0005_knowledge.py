@@ -83,7 +83,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "documents",
-        sa.Column("owner_id", sa.Uuid(), nullable=False),
+        sa.Column("owner_id", sa.Uuid(), nullable=True),
         sa.Column("collection_id", sa.Uuid(), nullable=True),
         sa.Column("agent_id", sa.Uuid(), nullable=True),
         sa.Column("chat_id", sa.Uuid(), nullable=True),
@@ -108,16 +108,16 @@ def upgrade() -> None:
         sa.Column("updated_at", Moment(), nullable=False),
         sa.Column("id", sa.Uuid(), nullable=False),
         sa.ForeignKeyConstraint(
-            ["agent_id"], ["agents.id"], name=op.f("fk_documents_agent_id_agents"), ondelete="CASCADE"
+            ["agent_id"], ["agents.id"], name=op.f("fk_documents_agent_id_agents"), ondelete="SET NULL"
         ),
         sa.ForeignKeyConstraint(
             ["collection_id"],
             ["collections.id"],
             name=op.f("fk_documents_collection_id_collections"),
-            ondelete="CASCADE",
+            ondelete="SET NULL",
         ),
         sa.ForeignKeyConstraint(
-            ["owner_id"], ["users.id"], name=op.f("fk_documents_owner_id_users"), ondelete="CASCADE"
+            ["owner_id"], ["users.id"], name=op.f("fk_documents_owner_id_users"), ondelete="SET NULL"
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_documents")),
     )

@@ -1,0 +1,87 @@
+"""Opens knowledge: where files lie, who reads them, who works on them."""
+
+import contextlib
+import time
+import uuid
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from backend.adapters.blobs.local import LocalBlobs
+from backend.adapters.sandbox import Sandbox
+from backend.core.config import Settings
+from backend.core.db.database import Database
+from backend.core.errors import ConfigurationError
+from backend.features.audit.service import AuditLog
+from backend.features.knowledge.administration import DocumentAdministration
+from backend.features.knowledge.collection_service import CollectionService
+from backend.features.knowledge.deps import Knowledge
+from backend.features.knowledge.dispatcher import Dispatcher
+from backend.features.knowledge.document_service import DocumentService
+from backend.features.knowledge.ingestion import Ingestion
+from backend.features.knowledge.intake import Intake
+from backend.features.knowledge.jobs import Jobs
+from backend.features.knowledge.places import Places
+from backend.features.knowledge.ports import ChatReader, Indexer, KeywordOnly, NoChats
+from backend.features.knowledge.progress import Progress
+
+_SCRATCH, _BLOBS = "scratch", "blobs"
+_OLD_SECONDS = 24 * 3600
+"""After which a file that nobody finished is nobody's."""
+
+
+@contextlib.asynccontextmanager
+async def open_knowledge(
+    settings: Settings,
+    database: Database,
+    audit: AuditLog,
+    *,
+    indexer: Indexer | None = None,
+    chats: ChatReader | None = None,
+    only: frozenset[uuid.UUID] | None = None,
+) -> AsyncIterator[Knowledge]:
+    """Yield the services; `start` of the dispatcher is for whoever serves.
+
+    Args:
+        settings: limits and folders.
+        database: the store.
+        audit: who did what.
+        indexer: what makes passages findable by vectors; None for keywords alone.
+        chats: knows whose chats are whose; None where no chats are kept.
+        only: documents to work on; None for all.
+    """
+    wanted = settings.knowledge
+    scratch = _prepared(settings.data_dir / _SCRATCH)
+    blobs = LocalBlobs(settings.data_dir / _BLOBS)
+    jobs, progress = Jobs(database, wanted.lease_seconds), Progress()
+    ingestion = Ingestion(jobs, blobs, Sandbox(), indexer or KeywordOnly(), scratch)
+    dispatcher = Dispatcher(jobs, ingestion, progress, slots=wanted.slots, only=only)
+    places = Places(chats or NoChats())
+    documents = DocumentService(database, blobs, places, audit, dispatcher.interrupt)
+    intake = Intake(database, blobs, places, documents, queued=wanted.queued_documents, interrupt=dispatcher.interrupt)
+    try:
+        yield Knowledge(
+            CollectionService(database, audit, dispatcher.interrupt),
+            documents,
+            intake,
+            DocumentAdministration(database, documents, dispatcher.interrupt),
+            dispatcher,
+            progress,
+            scratch,
+            wanted.document_bytes,
+        )
+    finally:
+        await dispatcher.aclose()
+
+
+def _prepared(folder: Path) -> Path:
+    """Return a folder that is there, without what an end of the process left in it long ago."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for path in folder.iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                if path.stat().st_mtime < time.time() - _OLD_SECONDS:
+                    path.unlink()
+    except OSError as error:
+        reason = (error.strerror or "error").lower()
+        raise ConfigurationError(f"the folder {folder} cannot be used: {reason}") from None
+    return folder
