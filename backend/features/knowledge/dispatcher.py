@@ -62,7 +62,9 @@ class Dispatcher:
         self._percents: dict[uuid.UUID, int] = {}
 
     def start(self) -> None:
-        """Begin to work."""
+        """Begin to work, unless that is so already."""
+        if self._tasks:
+            return
         self._tasks = [asyncio.create_task(self._slot(), name="read documents") for _ in range(self._slots)]
         if self._only is None:
             self._tasks.append(asyncio.create_task(self._sweep(), name="sweep documents"))

@@ -48,7 +48,8 @@ def _form(**fields: Any) -> dict[str, Any]:
 
 
 _UNREADABLE: dict[int | str, dict[str, Any]] = {
-    422: {"model": Failure, "description": "The file is of no kind that can be read, or the form lacks a field."}
+    404: {"model": Failure, "description": "There is no such place or document for this caller."},
+    422: {"model": Failure, "description": "The file is of no kind that can be read, or the form lacks a field."},
 }
 _SAME: dict[int | str, dict[str, Any]] = {
     200: {"model": DocumentRead, "description": "A document with these very bytes is there already."}

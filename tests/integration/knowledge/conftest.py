@@ -2,7 +2,7 @@
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
 
@@ -29,11 +29,16 @@ SETTLED = {"ready", "failed", "cancelled"}
 
 
 @pytest.fixture
-async def working(admin: Side) -> AsyncIterator[Side]:
+def working(admin: Side) -> Side:
     """A gateway that works on documents, asked by its administrator."""
-    admin.container.knowledge.dispatcher.start()
-    yield admin
+    return admin
+
+
+@pytest.fixture
+async def idle(admin: Side) -> Side:
+    """A gateway that does not."""
     await admin.container.knowledge.dispatcher.aclose()
+    return admin
 
 
 async def member(admin: Side, name: str, role: str = "user") -> Side:
@@ -94,8 +99,17 @@ async def settled(side: Side, document: str) -> dict[str, Any]:
 
 async def gone(side: Side, document: str) -> None:
     """Wait until a document is not there any more."""
+
+    async def is_gone() -> bool:
+        return (await side.ask("GET", f"/documents/{document}")).status_code == 404
+
+    await until(is_gone)
+
+
+async def until(is_so: Callable[[], Awaitable[bool]]) -> None:
+    """Wait until something is so."""
     async with asyncio.timeout(_SECONDS):
-        while (await side.ask("GET", f"/documents/{document}")).status_code != 404:
+        while not await is_so():  # noqa: ASYNC110 (nobody tells)
             await asyncio.sleep(0.05)
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import zlib
+from functools import partial
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from tests.integration.knowledge.conftest import (
     send,
     send_version,
     settled,
+    until,
     upload,
 )
 
@@ -43,6 +45,10 @@ KINDS = {
 async def stored(side: Side, table: str) -> int:
     async with side.container.database.reading() as session:
         return int(await session.scalar(text(f"select count(*) from {table}")) or 0)  # noqa: S608 (our own names)
+
+
+async def has_none(side: Side) -> bool:
+    return not await stored(side, "documents")
 
 
 async def found(side: Side, word: str) -> int:
@@ -234,9 +240,7 @@ async def test_a_collection_goes_with_all_its_documents(working: Side, settings:
     for n in range(5):
         await upload(working, place, f"number {n}".encode() * 100, f"{n}.txt")
     assert (await working.ask("DELETE", f"/collections/{place}")).status_code == 204
-    async with asyncio.timeout(30):
-        while await stored(working, "documents"):
-            await asyncio.sleep(0.05)
+    await until(partial(has_none, working))
     assert [await stored(working, table) for table in ("chunks", "chunk_terms", "document_versions")] == [0, 0, 0]
     assert files(settings) == []
 
@@ -249,9 +253,7 @@ async def test_documents_of_an_account_that_is_removed_go_too(working: Side, set
     assert (await working.ask("DELETE", f"/admin/users/{made['id']}")).status_code == 204
     await working.container.knowledge.dispatcher.aclose()
     working.container.knowledge.dispatcher.start()  # looks for such documents first
-    async with asyncio.timeout(30):
-        while await stored(working, "documents"):
-            await asyncio.sleep(0.05)
+    await until(partial(has_none, working))
     assert (await stored(working, "chunks"), files(settings)) == (0, [])
 
 
@@ -261,15 +263,12 @@ async def test_progress_is_told_stage_by_stage_until_the_end(working: Side) -> N
     document = await upload(working, place, b"some words. " * 20_000)
 
     async def told() -> list[dict[str, Any]]:
-        events = []
         async with working.client.stream(
             "GET", f"/api/v1/documents/{document}/events", headers=working.headers
         ) as reply:
             assert reply.headers["content-type"] == "text/event-stream"
-            async for line in reply.aiter_lines():
-                if line.startswith("data: "):
-                    events.append(json.loads(line.removeprefix("data: ")))
-        return events
+            text = (await reply.aread()).decode()
+        return [json.loads(line.removeprefix("data: ")) for line in text.splitlines() if line.startswith("data: ")]
 
     watching = asyncio.create_task(told())
     await asyncio.sleep(0.2)
