@@ -2,12 +2,13 @@
 
 import sys
 import uuid
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from backend import __version__
-from backend.cli import accounts, ask, doctor, keys, serve
+from backend.cli import accounts, ask, doctor, ingest, keys, serve
 from backend.core.errors import ConfigurationError
 
 app = typer.Typer(
@@ -85,6 +86,18 @@ def create_admin_command(
 ) -> None:
     """Make an administrator."""
     accounts.create_admin(email, password)
+
+
+@app.command("ingest")
+def ingest_command(
+    paths: Annotated[list[Path], typer.Argument(help="Files, and folders with files in them.", exists=True)],
+    collection: Annotated[str, typer.Option(help="Name of the collection.")],
+    user: Annotated[
+        str | None, typer.Option(help="Email of its owner; the collection is made when they have none of that name.")
+    ] = None,
+) -> None:
+    """Add documents to a collection and read them."""
+    ingest.ingest(paths, collection, user)
 
 
 @keys_commands.command("create")

@@ -1,5 +1,7 @@
 """What an operator types, and what they are told."""
 
+from pathlib import Path
+
 import pytest
 
 from backend.features.keys.format import is_well_formed
@@ -194,3 +196,21 @@ def test_a_wrong_key_command_says_what_is_wrong(run: Run, arguments: tuple[str, 
     assert told in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
+
+
+def test_documents_are_added_to_a_collection_by_a_command(run: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "papers"
+    (folder / "deep").mkdir(parents=True)
+    (folder / "a.txt").write_text("words about leave")
+    (folder / "deep" / "b.md").write_text("# Notice\n\nwords about notice")
+    (folder / "bad.pdf").write_bytes(b"%PDF-1.7 nothing more")
+    (folder / ".hidden").write_text("not this one")
+    assert run("admin", "create", "--email", "ada@example.org", "--password", "a long and rare phrase").returncode == 0
+    unknown = run("ingest", str(folder), "--collection", "papers")
+    assert (unknown.returncode, "say whose it is with --user" in unknown.stderr) == (2, True)
+    done = run("ingest", str(folder), "--collection", "papers", "--user", "ada@example.org")
+    assert done.returncode == 1
+    assert "bad.pdf: this file is damaged" in done.stderr or "bad.pdf: this PDF is damaged" in done.stderr, done.stderr
+    assert "2 of 3 documents are in the collection 'papers'" in done.stdout
+    again = run("ingest", str(folder / "a.txt"), "--collection", "papers")
+    assert (again.returncode, "1 of 1 documents" in again.stdout) == (0, True), again.stderr

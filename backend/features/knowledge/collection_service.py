@@ -1,7 +1,7 @@
 """Making, changing, sharing and removing collections."""
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from backend.core.db.database import Database, Transaction
@@ -67,6 +67,11 @@ class CollectionService:
         """Return somebody's collection by its name, or None."""
         async with self._database.reading() as session:
             return await self._collections.named(session, name, owner_id)
+
+    async def named(self, name: str) -> Sequence[Collection]:
+        """Return everybody's collections of a name, for whoever runs the command line."""
+        async with self._database.reading() as session:
+            return await self._collections.all_named(session, name)
 
     async def create(self, caller: Caller, draft: CollectionDraft, owner_id: uuid.UUID | None = None) -> CollectionView:
         """Make a collection of the caller's, or of another owner's in a manager's hands."""

@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Collection as Many
+from collections.abc import Sequence
 
 from sqlalchemy import ColumnElement, Select, and_, column, exists, func, or_, select, table, true, update
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -39,6 +40,10 @@ class Collections(Repository[Collection]):
         return await self.one(
             session, select(Collection).where(Collection.owner_id == owner_id, Collection.name == name)
         )
+
+    async def all_named(self, session: AsyncSession, name: str) -> Sequence[Collection]:
+        """Return everybody's collections of a name."""
+        return (await session.scalars(select(Collection).where(Collection.name == name).limit(100))).all()
 
     async def count_of(self, session: AsyncSession, owner_id: uuid.UUID) -> int:
         """Return how many collections somebody has."""

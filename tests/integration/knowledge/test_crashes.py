@@ -1,16 +1,18 @@
 """Whenever the gateway ends, what it had acknowledged is there and is read by the next one, the same way."""
 
 import asyncio
+import contextlib
 import shutil
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from backend.adapters.blobs.local import LocalBlobs
 from backend.bootstrap.accounts import open_accounts
@@ -18,6 +20,7 @@ from backend.bootstrap.keys import open_keys
 from backend.bootstrap.signing_key import signing_key
 from backend.bootstrap.store import open_database
 from backend.core.config import Settings, load_settings
+from backend.core.db.database import Database
 from backend.features.audit.service import AuditLog, Caller
 from backend.features.auth.principal import OPERATOR
 from backend.features.auth.running import RunningCalls
@@ -28,7 +31,7 @@ from backend.features.knowledge.models import Chunk
 from backend.features.knowledge.ports import KeywordOnly
 from backend.features.knowledge.states import Stage, Status
 from tests.fixtures.gateway import Gateway, run_gateway
-from tests.integration.accounts.conftest import Side
+from tests.integration.accounts.conftest import KEY, Side
 from tests.integration.knowledge.conftest import gone, make_collection, send_version, settled, upload
 
 WORDS = "\n\n".join(f"# Part {n}\n\n" + f"Sentence {n} about leave and notice. " * 60 for n in range(100)).encode()
@@ -39,27 +42,29 @@ class Ended(BaseException):
     """The process ends here."""
 
 
-class EndingJobs(Jobs):
+class EndingDatabase:
     """Ends the process at one of the times something is committed: just before, or just after."""
 
-    def __init__(self, jobs: Jobs, at: int, *, after: bool) -> None:
-        super().__init__(jobs.database, jobs.lease_seconds)
-        self.left = at
-        self.after = after
+    def __init__(self, database: Database, at: int, *, after: bool) -> None:
+        self.reading = database.reading
+        self._database = database
+        self._left = at
+        self._after = after
 
-    async def hold(self, session: Any, job: Job, **values: Any) -> None:
-        await self._count(super().hold(session, job, **values), session)
-
-    async def finish(self, session: Any, job: Job, **values: Any) -> None:
-        await self._count(super().finish(session, job, **values), session)
-
-    async def _count(self, writing: Any, session: Any) -> None:
-        await writing
-        self.left -= 1
-        if self.left == 0:
-            if self.after:
-                await session.commit()
+    @contextlib.asynccontextmanager
+    async def transaction(self) -> AsyncIterator[AsyncSession]:
+        self._left -= 1
+        async with self._database.transaction() as session:
+            yield session
+            if self._left == 0 and not self._after:
+                raise Ended
+        if self._left == 0:
             raise Ended
+
+
+def ending(jobs: Jobs, at: int, *, after: bool) -> Jobs:
+    """Return claims in a process that ends at a commit."""
+    return Jobs(EndingDatabase(jobs.database, at, after=after), jobs.lease_seconds)  # type: ignore[arg-type]
 
 
 class PlainReader:
@@ -104,7 +109,7 @@ async def test_an_end_at_any_commit_changes_nothing_about_the_result(
         assert job is not None
         has_ended = False
         try:
-            await run(EndingJobs(jobs, at, after=after), settings, job)
+            await run(ending(jobs, at, after=after), settings, job)
         except Ended:
             has_ended = True
             while (job := await jobs.claim()) is not None:
@@ -119,7 +124,7 @@ async def test_an_end_at_any_commit_changes_nothing_about_the_result(
         job = await jobs.claim()
         assert job is not None
         try:
-            await run(EndingJobs(jobs, at, after=after), settings, job)
+            await run(ending(jobs, at, after=after), settings, job)
         except Ended:
             while (job := await jobs.claim()) is not None:
                 await run(jobs, settings, job)
@@ -167,7 +172,7 @@ def key(tmp_path: Path) -> Iterator[str]:
     shutil.rmtree(tmp_path / "data", ignore_errors=True)
 
 
-ENVIRONMENT = {"GATEWAY_KNOWLEDGE__LEASE_SECONDS": "1", "GATEWAY_AUTH": "keys", "GATEWAY_API_KEYS": "0" * 24}
+ENVIRONMENT = {"GATEWAY_KNOWLEDGE__LEASE_SECONDS": "1", "GATEWAY_AUTH": "keys", "GATEWAY_API_KEYS": KEY}
 MOMENTS = (("uploaded", 0.0), ("uploaded", 0.3), ("extracted", 0.0), ("extracted", 0.4))
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backend.core.errors import InvalidRequest
-from backend.wire.multipart import MAX_FIELD_BYTES, MAX_PARTS, Part, read_form, write_form
+from backend.wire.multipart import MAX_FIELD_BYTES, MAX_PARTS, FormReader, Part, read_form, write_form
 
 TYPE = "multipart/form-data; boundary=B"
 
@@ -118,3 +118,40 @@ def test_a_wild_content_type_is_read_or_refused_and_never_fails(text: str) -> No
     for content_type in (text, f"multipart/form-data; boundary={text}"):
         with contextlib.suppress(InvalidRequest):
             assert read_form(content_type.encode("latin-1", "replace").decode("latin-1"), b"--B--") == []
+
+
+FILE = 'Content-Disposition: form-data; name="file"; filename="a.txt"'
+
+
+@given(st.binary(max_size=300), st.lists(st.integers(1, 50), min_size=1))
+def test_a_file_is_handed_on_as_it_comes_whatever_the_pieces(data: bytes, sizes: list[int]) -> None:
+    body = body_of(field("entity_id", b"7"), (FILE, data), field("more", b"x"))
+    reader, taken, at, turn = FormReader(TYPE), b"", 0, 0
+    while at < len(body):
+        size = sizes[turn % len(sizes)]
+        taken += reader.feed(body[at : at + size])
+        at, turn = at + size, turn + 1
+    reader.finish()
+    assert (taken, reader.filename, reader.fields) == (data, "a.txt", {"entity_id": "7", "more": "x"})
+
+
+def read_in_pieces(body: bytes) -> None:
+    reader = FormReader(TYPE)
+    reader.feed(body)
+    reader.finish()
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        (body_of((FILE, b"x"), (FILE, b"y")), "one file"),
+        (body_of((FILE.replace('"file"', '"other"'), b"x")), "one file"),
+        (body_of((FILE, b"x"))[:-10], "ends early"),
+        (b"nothing of the kind", "cannot be read"),
+        (body_of(field("a", b"x" * (MAX_FIELD_BYTES + 1))), "bytes at most"),
+    ],
+)
+def test_a_form_that_is_not_one_file_is_refused(body: bytes, told: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        read_in_pieces(body)
+    assert told in caught.value.message

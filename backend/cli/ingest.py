@@ -1,0 +1,166 @@
+"""`passerelle ingest`: adds documents to a collection and reads them, with a bar that tells how far it is."""
+
+import asyncio
+import hashlib
+import shutil
+import uuid
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import typer
+
+from backend.bootstrap.accounts import open_accounts
+from backend.bootstrap.keys import open_keys
+from backend.bootstrap.knowledge import open_knowledge
+from backend.bootstrap.signing_key import signing_key
+from backend.bootstrap.store import open_database
+from backend.core.config import Settings, load_settings
+from backend.core.db.database import Database
+from backend.core.errors import GatewayError, PayloadTooLarge, RateLimited
+from backend.core.logging import configure_logging
+from backend.features.audit.service import AuditLog, Caller
+from backend.features.auth.principal import OPERATOR
+from backend.features.auth.running import RunningCalls
+from backend.features.knowledge.collection_service import CollectionDraft
+from backend.features.knowledge.deps import Knowledge
+from backend.features.knowledge.entities import Entity, EntityKind
+from backend.features.knowledge.models import Document
+from backend.features.knowledge.states import SETTLED, Status
+from backend.features.knowledge.uploads import described
+
+_OPERATOR = Caller(OPERATOR)
+_LOOK_SECONDS = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A file that was not taken, and why."""
+
+    path: Path
+    reason: str
+
+
+def ingest(paths: Sequence[Path], collection: str, email: str | None) -> None:
+    """Add files, and all files in folders, to a collection; leave with 1 when some could not be read."""
+    settings = load_settings()
+    configure_logging("ERROR", settings.log_format)
+    files = list(_files(paths))
+    if not files:
+        raise typer.BadParameter("there is no file", param_hint="PATHS")
+    try:
+        refused = asyncio.run(_ingest(settings, files, collection, email))
+    except GatewayError as error:
+        typer.echo(f"passerelle: {error.message}", err=True)
+        raise typer.Exit(1) from None
+    for one in refused:
+        typer.echo(f"passerelle: {one.path}: {one.reason}", err=True)
+    typer.echo(f"{len(files) - len(refused)} of {len(files)} documents are in the collection {collection!r}")
+    if refused:
+        raise typer.Exit(1)
+
+
+def _files(paths: Iterable[Path]) -> Iterable[Path]:
+    for path in paths:
+        if path.is_dir():
+            inside = (one for one in sorted(path.rglob("*")) if one.is_file())
+            yield from (one for one in inside if not any(part.startswith(".") for part in one.relative_to(path).parts))
+        else:
+            yield path
+
+
+async def _ingest(settings: Settings, files: Sequence[Path], collection: str, email: str | None) -> list[Refused]:
+    async with open_database(settings) as database:
+        audit = AuditLog(database)
+        async with open_knowledge(settings, database, audit) as knowledge:
+            place = await _place(settings, database, audit, knowledge, collection, email)
+            knowledge.dispatcher.start()
+            with typer.progressbar(length=len(files), label="Reading", show_pos=True) as bar:
+                reader = _Reading(knowledge, place)
+                for path in files:
+                    await reader.add(path)
+                    bar.update(await reader.look())
+                while reader.waiting:
+                    await asyncio.sleep(_LOOK_SECONDS)
+                    bar.update(await reader.look())
+            return reader.refused
+
+
+async def _place(
+    settings: Settings, database: Database, audit: AuditLog, knowledge: Knowledge, name: str, email: str | None
+) -> Entity:
+    """Return the collection of that name, made where its owner has none yet."""
+    if email is None:
+        found = await knowledge.collections.named(name)
+        if len(found) == 1:
+            return Entity(EntityKind.COLLECTION, found[0].id)
+        told = "no collection has this name" if not found else "several people have a collection of this name"
+        raise typer.BadParameter(f"{told}; say whose it is with --user", param_hint="--collection")
+    running = RunningCalls()
+    accounts = await open_accounts(settings, database, audit, signing_key(settings), running)
+    async with open_keys(database, audit, accounts.sessions.known, running) as keys:
+        owner_id = await keys.own.owner_named(email.strip().lower())
+    own = await knowledge.collections.find_own(owner_id, name)
+    if own is None:
+        own = (await knowledge.collections.create(_OPERATOR, CollectionDraft(name), owner_id)).collection
+    return Entity(EntityKind.COLLECTION, own.id)
+
+
+class _Reading:
+    """The documents that were added, until they are read."""
+
+    def __init__(self, knowledge: Knowledge, place: Entity) -> None:
+        self._knowledge = knowledge
+        self._place = place
+        self._done = 0
+        self.waiting: dict[uuid.UUID, Path] = {}
+        self.refused: list[Refused] = []
+
+    async def add(self, path: Path) -> None:
+        """Add a file; wait for others to be read when too many wait."""
+        while True:
+            try:
+                document = await self._send(path)
+            except RateLimited:
+                await asyncio.sleep(_LOOK_SECONDS)
+            except OSError as error:
+                self.refused.append(Refused(path, (error.strerror or "error").lower()))
+                self._done += 1
+                return
+            except GatewayError as error:
+                self.refused.append(Refused(path, error.message))
+                self._done += 1
+                return
+            else:
+                self.waiting[document.id] = path
+                return
+
+    async def look(self) -> int:
+        """Return how many more are done since this was last asked."""
+        for document_id, path in list(self.waiting.items()):
+            document = (await self._knowledge.documents.get(OPERATOR, document_id)).document
+            if document.status in SETTLED:
+                del self.waiting[document_id]
+                self._done += 1
+                if document.status != Status.READY:
+                    self.refused.append(Refused(path, document.error or document.status))
+        done, self._done = self._done, 0
+        return done
+
+    async def _send(self, path: Path) -> Document:
+        copy = self._knowledge.scratch / uuid.uuid4().hex
+        try:
+            size, sha256 = await asyncio.to_thread(_copy, path, copy, self._knowledge.document_bytes)
+            file = await described(copy, path.name, size, sha256)
+            return (await self._knowledge.intake.add(_OPERATOR, self._place, file)).view.document
+        finally:
+            copy.unlink(missing_ok=True)
+
+
+def _copy(path: Path, copy: Path, max_bytes: int) -> tuple[int, str]:
+    size = path.stat().st_size
+    if size > max_bytes:
+        raise PayloadTooLarge(f"this document is over {max_bytes} bytes; split it or leave images out")
+    shutil.copyfile(path, copy)
+    with copy.open("rb") as file:
+        return copy.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest()
