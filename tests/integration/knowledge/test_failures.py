@@ -1,0 +1,140 @@
+"""What fails for a while is tried again; what fails for good says so; other documents do not notice."""
+
+import asyncio
+import uuid
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from backend.adapters.blobs.local import LocalBlobs
+from backend.adapters.sandbox import Sandbox
+from backend.core.config import Settings
+from backend.core.errors import StoreUnavailable
+from backend.features.knowledge import dispatcher as dispatching
+from backend.features.knowledge.dispatcher import Dispatcher
+from backend.features.knowledge.ingestion import Ingestion
+from backend.features.knowledge.jobs import Jobs
+from backend.features.knowledge.ports import KeywordOnly
+from backend.features.knowledge.progress import Progress
+from tests.integration.accounts.conftest import Side
+from tests.integration.knowledge.conftest import gone, make_collection, passages, settled, upload
+
+Report = Callable[[int], None]
+
+
+class FailingIndexer(KeywordOnly):
+    """Raises what it is given, one after the other, before it does its work."""
+
+    def __init__(self, *errors: Exception) -> None:
+        self.errors: Iterator[Exception] = iter(errors)
+        self.asked = 0
+
+    async def embed(self, document_id: uuid.UUID, version: int, report: Report) -> None:
+        self._fail()
+        await super().embed(document_id, version, report)
+
+    async def remove(self, document_id: uuid.UUID, *, but: int | None = None) -> None:  # noqa: ARG002 (the port's)
+        if but is None:
+            self._fail()
+
+    def _fail(self) -> None:
+        self.asked += 1
+        error = next(self.errors, None)
+        if error is not None:
+            raise error
+
+
+class WaitingIndexer(KeywordOnly):
+    """Works for ever."""
+
+    def __init__(self) -> None:
+        self.begun = asyncio.Event()
+        self.left = 0
+
+    async def embed(self, document_id: uuid.UUID, version: int, report: Report) -> None:  # noqa: ARG002 (the port's)
+        self.begun.set()
+        try:
+            await asyncio.sleep(1000)
+        finally:
+            self.left += 1
+
+
+@pytest.fixture(autouse=True)
+def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dispatching, "_FIRST_WAIT", 0.01)
+    monkeypatch.setattr(dispatching, "_POLL_SECONDS", 0.05)
+
+
+def worker(side: Side, settings: Settings, indexer: KeywordOnly, lease: float = 30.0) -> Dispatcher:
+    jobs = Jobs(side.container.database, lease)
+    blobs = LocalBlobs(settings.data_dir / "blobs")
+    ingestion = Ingestion(jobs, blobs, Sandbox(), indexer, settings.data_dir / "scratch")
+    made = Dispatcher(jobs, ingestion, Progress(), slots=1)
+    made.start()
+    return made
+
+
+AWAY = StoreUnavailable("the index does not answer; try again")
+
+
+async def test_what_fails_for_a_while_is_tried_again(idle: Side, settings: Settings) -> None:
+    indexer = FailingIndexer(AWAY, RuntimeError("a mistake of ours"))
+    working = worker(idle, settings, indexer)
+    document = await upload(idle, await make_collection(idle), b"some words")
+    done = await settled(idle, document)
+    await working.aclose()
+    assert (done["status"], done["error"], indexer.asked) == ("ready", None, 3)
+
+
+async def test_what_fails_for_good_says_why_and_can_be_tried_again_later(idle: Side, settings: Settings) -> None:
+    indexer = FailingIndexer(*[AWAY] * 4)
+    working = worker(idle, settings, indexer)
+    document = await upload(idle, await make_collection(idle), b"some words")
+    done = await settled(idle, document)
+    assert (done["status"], done["error"], done["stage"]) == ("failed", AWAY.message, "chunked")
+    assert await passages(idle, document) == []
+    assert (await idle.ask("POST", f"/admin/documents/{document}/retry")).status_code == 200
+    assert (await settled(idle, document))["status"] == "ready"
+    await working.aclose()
+
+
+async def test_a_removal_is_tried_until_it_is_done(idle: Side, settings: Settings) -> None:
+    document = await upload(idle, await make_collection(idle), b"some words")
+    assert (await idle.ask("DELETE", f"/documents/{document}")).status_code == 202
+    working = worker(idle, settings, FailingIndexer(*[AWAY] * 6))
+    await gone(idle, document)
+    await working.aclose()
+
+
+@pytest.mark.parametrize("decision", ["delete", "cancel"])
+async def test_work_on_a_document_ends_when_something_else_is_decided_elsewhere(
+    idle: Side, settings: Settings, decision: str
+) -> None:
+    indexer = WaitingIndexer()
+    working = worker(idle, settings, indexer, lease=1.0)
+    document = await upload(idle, await make_collection(idle), b"some words")
+    async with asyncio.timeout(30):
+        await indexer.begun.wait()
+    if decision == "delete":
+        await idle.ask("DELETE", f"/documents/{document}")
+        await gone(idle, document)
+    else:
+        await idle.ask("POST", f"/admin/documents/{document}/cancel")
+        assert (await settled(idle, document))["status"] == "cancelled"
+        async with asyncio.timeout(30):
+            while not indexer.left:  # noqa: ASYNC110 (nobody tells)
+                await asyncio.sleep(0.05)
+    await working.aclose()
+    assert indexer.left == 1
+
+
+async def test_what_was_begun_is_given_back_when_the_gateway_stops(idle: Side, settings: Settings) -> None:
+    indexer = WaitingIndexer()
+    working = worker(idle, settings, indexer)
+    document = await upload(idle, await make_collection(idle), b"some words")
+    async with asyncio.timeout(30):
+        await indexer.begun.wait()
+    await working.aclose()
+    following = worker(idle, settings, KeywordOnly())
+    assert (await settled(idle, document))["status"] == "ready"
+    await following.aclose()
