@@ -2,12 +2,17 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Hashable, Sequence
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Hashable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from backend.adapters.vectors import chroma_child
 from backend.adapters.vectors.chroma_child import ChromaChild
 from backend.adapters.vectors.chroma_embedded import EmbeddedChroma
 from backend.adapters.vectors.chroma_http import HttpChroma, ServerAt
@@ -18,25 +23,42 @@ from tests.fakes.vectors import KeptVectors, RecordedExact, unit_vectors
 
 INDEX = "kb_0123456789abcdef0123456789abcdef_01234567"
 OTHER = "kb_ffffffffffffffffffffffffffffffff_01234567"
-KINDS = ("exact", "embedded", "http", "child")
+KINDS = ("exact", "embedded", "server")
 
 
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a real server, for all tests of the module."""
+    port = chroma_child._free_port()
+    folder = tmp_path_factory.mktemp("chroma")
+    command = [sys.executable, "-c", chroma_child._START, "run", "--host", "127.0.0.1", "--port", str(port)]
+    process = subprocess.Popen([*command, "--path", str(folder)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        for _ in range(400):
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 0.1):
+                break
+            time.sleep(0.05)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(10)
 
 
 @pytest.fixture(params=KINDS)
 async def index(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[VectorIndex]:
-    async with contextlib.AsyncExitStack() as stack:
-        opened: RecordedExact | EmbeddedChroma | HttpChroma
-        if request.param == "exact":
-            opened = RecordedExact(KeptVectors())
-        elif request.param == "embedded":
-            opened = EmbeddedChroma(tmp_path / "chroma")
-        else:
-            child = ChromaChild(tmp_path / "chroma")
-            stack.push_async_callback(child.aclose)
-            opened = HttpChroma(child if request.param == "child" else ServerAt(await child.address()))
-        stack.push_async_callback(opened.aclose)
-        yield opened
+    opened: RecordedExact | EmbeddedChroma | HttpChroma
+    if request.param == "exact":
+        opened = RecordedExact(KeptVectors())
+    elif request.param == "embedded":
+        opened = EmbeddedChroma(tmp_path / "chroma")
+    else:
+        opened = HttpChroma(ServerAt(request.getfixturevalue("server")))
+        for name in await opened.names():
+            await opened.drop(name)
+    yield opened
+    await opened.aclose()
 
 
 async def test_the_nearest_come_first_with_their_cosine(index: VectorIndex) -> None:

@@ -4,6 +4,7 @@ It has no way to know who asks, so it must be reachable for the gateway alone; w
 """
 
 import asyncio
+import contextlib
 import importlib
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol, TypeVar
@@ -142,7 +143,7 @@ class HttpChroma:
 
     async def aclose(self) -> None:
         """Let go of the server, and stop it if it is ours."""
-        self._client = None
+        await self._disconnect()
         await self._server.aclose()
 
     async def _twice(self, index: str, work: Callable[[], Awaitable[Result]]) -> Result:
@@ -174,14 +175,22 @@ class HttpChroma:
 
             where = urlsplit(address)
             is_tls = where.scheme == "https"
-            self._collections.clear()
+            await self._disconnect()
             self._client = await chromadb.AsyncHttpClient(
                 host=address if where.path else where.hostname or "",
                 port=where.port or (443 if is_tls else 80),
                 ssl=is_tls,
-                settings=chromadb.config.Settings(anonymized_telemetry=False),
+                # Unless told to, the library does not check who answers at an https address.
+                settings=chromadb.config.Settings(anonymized_telemetry=False, chroma_server_ssl_verify=True),
             )
             self._address = address
+
+    async def _disconnect(self) -> None:
+        client, self._client = self._client, None
+        self._collections.clear()
+        if client is not None:
+            with contextlib.suppress(Exception):
+                await client._server._cleanup()  # noqa: SLF001 (there is no other way to close its connections)
 
     async def _made(self, index: str) -> Any:
         if index not in self._collections:

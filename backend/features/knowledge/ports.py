@@ -1,6 +1,7 @@
 """What knowledge needs from outside: a place for files, an index of vectors, and somebody who makes vectors."""
 
-from collections.abc import AsyncIterator, Sequence
+import uuid
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,4 +94,28 @@ class VectorIndex(Protocol):
 
     async def names(self) -> Sequence[str]:
         """Return all indices there are."""
+        ...
+
+
+class Indexer(Protocol):
+    """Makes and keeps the vectors of documents. Where there is no embedder it does nothing: they are made later."""
+
+    async def embed(self, document_id: uuid.UUID, version: int, report: Callable[[int], None]) -> None:
+        """Make and keep the vectors of all passages of a version that have none; may be called again after a failure.
+
+        Args:
+            document_id: the document.
+            version: one of its versions.
+            report: told percents as they are done.
+
+        Raises `GatewayError` when the embedder is away.
+        """
+        ...
+
+    async def index(self, document_id: uuid.UUID, version: int) -> None:
+        """Put the vectors of a version into the index of their scope; raise `StoreUnavailable` when it cannot be."""
+        ...
+
+    async def remove(self, document_id: uuid.UUID) -> None:
+        """Take all passages of a document out of the index; call it while they are still in the database."""
         ...
