@@ -74,6 +74,7 @@ def build_application(settings: Settings) -> FastAPI:
         async with open_container(settings) as container:
             container.catalog.start()
             container.running.start()
+            container.vectors.upkeep.start()
             if container.authenticator.requires_key:
                 await announce_bootstrap(container.accounts)
             settle_memory()

@@ -12,6 +12,7 @@ from backend.bootstrap.keys import open_keys
 from backend.bootstrap.safety import accepted_keys, check_login_provider, check_workers, registered_public_keys
 from backend.bootstrap.signing_key import signing_key
 from backend.bootstrap.store import open_database, prepared
+from backend.bootstrap.vectors import Vectors, open_vectors
 from backend.core.config import OllamaSettings, Settings
 from backend.core.db.database import Database
 from backend.core.db.group_commit import GroupCommit
@@ -63,6 +64,7 @@ class Container:
     catalog: CatalogService
     generation: GenerationService
     agents: AgentService
+    vectors: Vectors
     ollama_api: OllamaApi
     anthropic_api: AnthropicApi
     openai_api: OpenAIApi
@@ -100,6 +102,7 @@ async def open_container(settings: Settings) -> AsyncIterator[Container]:
         recent = RecentModels()
         generation = GenerationService(Admission(_admission_limits(settings)))
         intake = Intake(catalog, generation, recent)
+        vectors = await stack.enter_async_context(open_vectors(settings, database, catalog, generation))
         agents = AgentService(database, index, catalog, audit)
         yield Container(
             settings=settings,
@@ -114,6 +117,7 @@ async def open_container(settings: Settings) -> AsyncIterator[Container]:
             generation=generation,
             ollama_api=_ollama_api(settings.ollama, intake, catalog, recent, agents, bodies),
             agents=agents,
+            vectors=vectors,
             responses_api=ResponsesApi(Responses(intake), bodies),
             audio_api=_audio_api(intake, bodies, settings.limits.audio_bytes),
             anthropic_api=AnthropicApi(Messages(intake), bodies),

@@ -32,6 +32,7 @@ from pydantic_settings import (
 from backend.core.config_accounts import AccountSettings, OidcSettings
 from backend.core.config_file import read_config_file, read_env_file
 from backend.core.config_types import BaseUrl, BaseUrls, Group, Lines, Origins, Secret, Secrets, Words
+from backend.core.config_vectors import VectorSettings
 from backend.core.errors import ConfigurationError
 
 CONFIG_FILE_VARIABLE = "GATEWAY_CONFIG"
@@ -222,6 +223,12 @@ class Settings(BaseSettings):
         description="Where users and all that is theirs are kept: postgresql://user:password@host/name, or unset for "
         "a file in the data folder.",
     )
+    chroma_url: BaseUrl | None = Field(
+        None,
+        validation_alias="CHROMA_URL",
+        description="Address of a Chroma server that keeps the index of vectors. It asks nobody for a key: only the "
+        "gateway may reach it.",
+    )
     jwt_secret_key: Secret | None = Field(
         None,
         validation_alias="JWT_SECRET_KEY",
@@ -256,6 +263,7 @@ class Settings(BaseSettings):
     tls: TlsSettings = TlsSettings()
     accounts: AccountSettings = AccountSettings()
     oidc: OidcSettings = OidcSettings()
+    knowledge: VectorSettings = VectorSettings()
     backends: dict[str, BackendSettings] = Field(
         default_factory=dict,
         description="Further backends by name, for example GATEWAY_BACKENDS__LAB__KIND=llamacpp and "

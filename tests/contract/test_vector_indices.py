@@ -26,8 +26,6 @@ OTHER = "kb_ffffffffffffffffffffffffffffffff_01234567"
 KINDS = ("exact", "embedded", "server")
 
 
-
-
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a real server, for all tests of the module."""

@@ -210,9 +210,7 @@ class EmbeddedChroma:
         kept = collection.get(ids=[str(number) for number in numbers], include=["embeddings"])
         if not kept["ids"]:
             return ()
-        found = collection.query(
-            query_embeddings=kept["embeddings"], n_results=rows.SAMPLE_HITS, include=["distances"]
-        )
+        found = collection.query(query_embeddings=kept["embeddings"], n_results=rows.SAMPLE_HITS, include=["distances"])
         return rows.reached(kept["ids"], found)
 
     def _drop(self, index: str) -> None:
@@ -229,5 +227,5 @@ def _told(work: Callable[[], Result]) -> Result:
     """Turn whatever the library raises, its panics too, into the one error an index has."""
     try:
         return work()
-    except BaseException as error:  # noqa: BLE001 (a panic of the library is none of `Exception`)
+    except BaseException as error:
         raise StoreUnavailable(_DAMAGED) from error

@@ -1,5 +1,6 @@
 """Which embedder makes the vectors, and why: the settings' word, or what is there already. Never downloads anything."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,8 +17,8 @@ KNOWLEDGE = Principal("knowledge")
 _OTHER_KINDS = frozenset({"mistral", "ollama", "demo"})
 _ORDER: tuple[EmbedderKind, ...] = ("mistral", "ollama", "openai")
 _MISSING = {
-    "auto": "no backend offers an embedding model: set MISTRAL_API_KEY, pull one on an Ollama machine (bge-m3 reads many "
-    "languages), or name one in GATEWAY_KNOWLEDGE__EMBEDDING_MODEL",
+    "auto": "no backend offers an embedding model: set MISTRAL_API_KEY, pull one on an Ollama machine (bge-m3 reads "
+    "many languages), or name one in GATEWAY_KNOWLEDGE__EMBEDDING_MODEL",
     "mistral": "GATEWAY_KNOWLEDGE__EMBEDDER=mistral needs MISTRAL_API_KEY and a backend that answers",
     "ollama": "no Ollama machine has a known embedding model: pull one (bge-m3 reads many languages), or name yours in "
     "GATEWAY_KNOWLEDGE__EMBEDDING_MODEL",
@@ -56,6 +57,11 @@ class EmbedderChoice:
         self._wanted = wanted
         self._named = named
 
+    @property
+    def is_off(self) -> bool:
+        """Whether nothing may be embedded at all."""
+        return self._wanted == "none"
+
     async def choose(self, current: tuple[str, str] | None = None) -> Choice:
         """Return the choice as of now.
 
@@ -71,10 +77,17 @@ class EmbedderChoice:
             return Choice(None, error.message)
         if self._named:
             return await self._find_named()
-        offered = [model for model in models if self._is_wanted(model) and _is_embedder(model)]
-        kept = [model for model in offered if (model.backend.kind, model.info.model_id) == current]
-        if self._wanted == "auto" and kept:
-            return Choice(kept[0], "auto: it made the vectors there are")
+        return self._choose_among(
+            [model for model in models if self._is_wanted(model) and _is_embedder(model)], current
+        )
+
+    def _choose_among(self, offered: Sequence[CatalogModel], current: tuple[str, str] | None) -> Choice:
+        if self._wanted == "auto" and current is not None:
+            for model in offered:
+                if (model.backend.kind, model.info.model_id) == current:
+                    return Choice(model, "auto: it made the vectors there are")
+            if away := self._away(current[0]):
+                return Choice(None, f"auto: waits for backend {away!r}, which made the vectors there are")
         if not offered:
             return Choice(None, _MISSING[self._wanted])
         best = min(offered, key=_preference)
@@ -91,6 +104,10 @@ class EmbedderChoice:
         if not model.can(Capability.EMBEDDING) or model.backend.embedder is None:
             return Choice(None, f"GATEWAY_KNOWLEDGE__EMBEDDING_MODEL {self._named!r} makes no embeddings")
         return Choice(model, "named in GATEWAY_KNOWLEDGE__EMBEDDING_MODEL")
+
+    def _away(self, kind: str) -> str:
+        """Return a backend of this kind whose models are not known because it does not answer, or ""."""
+        return next((b.name for b in self._catalog.backends if b.kind == kind and b.last_error), "")
 
     def _is_wanted(self, model: CatalogModel) -> bool:
         return self._wanted == "auto" or _kind(model) == self._wanted
@@ -118,5 +135,3 @@ def _is_embedder(model: CatalogModel) -> bool:
 def _preference(model: CatalogModel) -> tuple[int, int, str]:
     place = rank(model.info.model_id)
     return _ORDER.index(_kind(model)), 10_000 if place is None else place, model.info.model_id
-
-

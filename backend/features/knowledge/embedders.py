@@ -1,10 +1,11 @@
 """The embedder in use: the one whose vectors are searched, the one that shall be, and why."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from backend.core.errors import GatewayError
+from backend.core.errors import GatewayError, StoreUnavailable
 from backend.core.logging import get_logger
 from backend.features.catalog.service import CatalogModel, CatalogService
 from backend.features.generation.service import GenerationService
@@ -68,7 +69,8 @@ class Embedders:
         self._rows = rows
         self._searched: EmbedderInUse | None = None
         self._wanted: EmbedderInUse | None = None
-        self._reason = "not looked yet"
+        self._chosen = Choice(None, "not looked yet")
+        self._opening = asyncio.Lock()
 
     @property
     def searched(self) -> EmbedderInUse | None:
@@ -81,25 +83,54 @@ class Embedders:
         return self._wanted
 
     @property
+    def is_changing(self) -> bool:
+        """Whether vectors of another embedder shall take the place of those that are searched."""
+        return self._wanted is not None and not _same(self._wanted, self._searched)
+
+    @property
     def writing(self) -> Sequence[EmbedderInUse]:
         """Whose vectors new passages need: of the wanted one first, and while it changes of the searched one too."""
         found = [used for used in (self._wanted, self._searched) if used is not None]
         return list({used.fingerprint.value: used for used in found}.values())
 
-    async def refresh(self) -> None:
-        """Look which embedder is current and which one is offered; one that does not answer changes nothing."""
-        current = await self._rows.current()
-        choice = await self._choice.choose(None if current is None else (current.provider, current.model))
-        reason = choice.reason
-        try:
-            self._wanted = await self._opened(choice, current)
-        except GatewayError as error:
-            reason = f"{choice.provider} {choice.name}: {error.message}"
-            self._wanted = None
-        self._searched = await self._found(current)
-        if reason != self._reason:
-            _log.info("embedder", provider=choice.provider, model=choice.name, reason=reason)
-            self._reason = reason
+    async def question(self, text: str) -> tuple[Fingerprint, bytes]:
+        """Return a question's vector and whose it is, of one and the same embedder even while it changes.
+
+        Raises `GatewayError` when the embedder is away, or there is none: keywords alone answer then.
+        """
+        used = self._searched
+        if used is None:
+            raise StoreUnavailable(f"semantic search is off: {self._chosen.reason}")
+        [vector] = await used.embedder.embed([text], "query")
+        return used.fingerprint, vector
+
+    async def refresh(self, *, is_needed: bool = True) -> None:
+        """Look which embedder is current and which one is offered; one that does not answer changes nothing.
+
+        Args:
+            is_needed: whether there is anything to embed; an embedder that was never used is not asked before.
+        """
+        async with self._opening:
+            current = await self._rows.current()
+            choice = await self._choice.choose(None if current is None else (current.provider, current.model))
+            try:
+                self._wanted = await self._opened(choice, current) if is_needed or current is not None else None
+            except GatewayError as error:
+                choice = Choice(choice.model, error.message)
+                self._wanted = None
+            self._searched = await self._found(current)
+            if choice.reason != self._chosen.reason:
+                _log.info("embedder", provider=choice.provider, model=choice.name, reason=choice.reason)
+            self._chosen = choice
+
+    async def ensure(self) -> None:
+        """Open the embedder for the first passages there are; it is searched at once when nothing was before."""
+        if self._wanted is None:
+            await self.refresh()
+        used = self._wanted
+        if used is not None and await self._rows.current() is None:
+            if await self._rows.count_without_vector(used.fingerprint.value) == 0:
+                await self.switch()
 
     async def switch(self) -> None:
         """Search the vectors of the wanted embedder from now on."""
@@ -114,11 +145,11 @@ class Embedders:
         waiting = 0 if self._wanted is None else await self._rows.count_without_vector(self._wanted.fingerprint.value)
         return EmbedderStatus(
             mode="keywords" if self._searched is None else "hybrid",
-            provider=shown.fingerprint.provider if shown else "",
-            model=shown.fingerprint.model if shown else "",
+            provider=shown.fingerprint.provider if shown else self._chosen.provider,
+            model=shown.fingerprint.model if shown else self._chosen.name,
             dimensions=shown.fingerprint.dimensions if shown else 0,
-            reason=self._reason,
-            is_changing=self._wanted is not None and not _same(self._wanted, self._searched),
+            reason=self._chosen.reason,
+            is_changing=self.is_changing,
             waiting=waiting,
             index=index,
         )
@@ -127,7 +158,10 @@ class Embedders:
         if choice.model is None:
             return None
         known = self._wanted
-        if known is not None and (known.fingerprint.provider, known.fingerprint.model) == (choice.provider, choice.name):
+        if known is not None and (known.fingerprint.provider, known.fingerprint.model) == (
+            choice.provider,
+            choice.name,
+        ):
             return EmbedderInUse(known.embedder, await known.embedder.fingerprint())
         return await self._open(choice.model, current)
 
@@ -141,7 +175,7 @@ class Embedders:
 
     async def _found(self, current: Fingerprint | None) -> EmbedderInUse | None:
         """Return the embedder of the vectors there are, if it is still offered."""
-        if current is None:
+        if current is None or self._choice.is_off:
             return None
         for used in (self._wanted, self._searched):
             if used is not None and used.fingerprint == current:

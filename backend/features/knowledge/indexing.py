@@ -27,6 +27,7 @@ class VectorIndexer:
 
     async def embed(self, document_id: uuid.UUID, version: int, report: Callable[[int], None]) -> None:
         """See `Indexer.embed`."""
+        await self._embedders.ensure()
         for place, used in enumerate(self._embedders.writing):
             try:
                 await self._embed(used, (document_id, version), report if place == 0 else lambda _percent: None)
@@ -36,15 +37,19 @@ class VectorIndexer:
                 _log.warning("old_embedder_away", model=used.fingerprint.model, reason=error.message)
         report(100)
 
-    async def index(self, document_id: uuid.UUID, version: int) -> None:
+    async def index(self, document_id: uuid.UUID, version: int, report: Callable[[int], None]) -> None:
         """See `Indexer.index`."""
         for used in self._embedders.writing:
-            await self.put(await self._rows.of_version(used.fingerprint.value, document_id, version))
+            rows = await self._rows.of_version(used.fingerprint.value, document_id, version)
+            for start in range(0, len(rows), PAGE):
+                await self._put(rows[start : start + PAGE])
+                report(100 * start // len(rows))
+        report(100)
 
-    async def remove(self, document_id: uuid.UUID) -> None:
+    async def remove(self, document_id: uuid.UUID, *, but: int | None = None) -> None:
         """See `Indexer.remove`."""
         numbers: dict[str, list[int]] = defaultdict(list)
-        for number, scope in await self._rows.numbers_of(document_id):
+        for number, scope in await self._rows.numbers_of(document_id, but):
             for used in self._embedders.writing:
                 numbers[str(IndexName(scope.kind, scope.scope, used.fingerprint.value))].append(number)
         for name, gone in numbers.items():
@@ -57,17 +62,14 @@ class VectorIndexer:
             made += count
         return made
 
-    async def put(self, rows: Iterable[Indexed]) -> None:
-        """Put passages into the indices of their scopes."""
+    async def _put(self, rows: Iterable[Indexed]) -> None:
         scopes: dict[str, list[Indexed]] = defaultdict(list)
         for row in rows:
             scopes[row.index].append(row)
         for name, ours in scopes.items():
             await self._index.add(name, [row.number for row in ours], [row.vector for row in ours])
 
-    async def _embed(
-        self, used: EmbedderInUse, document: tuple[uuid.UUID, int], report: Callable[[int], None]
-    ) -> None:
+    async def _embed(self, used: EmbedderInUse, document: tuple[uuid.UUID, int], report: Callable[[int], None]) -> None:
         waiting = await self._rows.count_without_vector(used.fingerprint.value, document)
         done = 0
         while count := await self._embed_some(used, document):

@@ -98,24 +98,20 @@ class VectorIndex(Protocol):
 
 
 class Indexer(Protocol):
-    """Makes and keeps the vectors of documents. Where there is no embedder it does nothing: they are made later."""
+    """Makes passages findable by their vectors; a stage of ingestion each.
+
+    All may be asked again after they were cut off, and leave then what once would have. They read the passages from
+    the store (`chunks`) and raise `GatewayError` for what may go better later.
+    """
 
     async def embed(self, document_id: uuid.UUID, version: int, report: Callable[[int], None]) -> None:
-        """Make and keep the vectors of all passages of a version that have none; may be called again after a failure.
-
-        Args:
-            document_id: the document.
-            version: one of its versions.
-            report: told percents as they are done.
-
-        Raises `GatewayError` when the embedder is away.
-        """
+        """Make the vectors of a version's passages; `report` takes percents."""
         ...
 
-    async def index(self, document_id: uuid.UUID, version: int) -> None:
-        """Put the vectors of a version into the index of their scope; raise `StoreUnavailable` when it cannot be."""
+    async def index(self, document_id: uuid.UUID, version: int, report: Callable[[int], None]) -> None:
+        """Put the vectors into the index."""
         ...
 
-    async def remove(self, document_id: uuid.UUID) -> None:
-        """Take all passages of a document out of the index; call it while they are still in the database."""
+    async def remove(self, document_id: uuid.UUID, *, but: int | None = None) -> None:
+        """Take a document out of the index, except for one version; its passages are still in the store."""
         ...

@@ -67,17 +67,19 @@ class Upkeep:
 
     async def once(self) -> None:
         """Do a round: find the embedder, make missing vectors, mend indices, switch, clear away what is old."""
-        await self._embedders.refresh()
+        await self._embedders.refresh(is_needed=await self._rows.has_passages())
         wanted = self._embedders.wanted
         if not self._may_work():
             return
         if wanted is not None:
             made = await self._indexer.backfill(wanted)
-            is_new = wanted is not self._embedders.searched
+            is_new = self._embedders.is_changing
             if is_new or made:
                 await self._keeper.check_all(wanted.fingerprint.value)
             if is_new:
                 await self._embedders.switch()
+                self._is_due.set()
+                return  # what is old goes in a later round: somebody may be searching it
         await self._mend()
 
     async def _mend(self) -> None:

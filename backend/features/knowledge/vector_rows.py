@@ -4,7 +4,7 @@ import uuid
 from collections.abc import AsyncIterator, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, TypeVarTuple
 
 from sqlalchemy import Connection, Select, and_, delete, exists, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
@@ -15,6 +15,8 @@ from backend.features.knowledge.chunking import Chunk as Passage
 from backend.features.knowledge.index_names import IndexName, parse_index_name
 from backend.features.knowledge.models import Chunk, Document, Embedding, Vector
 from backend.features.knowledge.ports import Fingerprint
+
+Columns = TypeVarTuple("Columns")
 
 PAGE = 256
 """Rows that are read or written at once."""
@@ -73,11 +75,13 @@ class VectorRows:
         async with self._database.reading() as reading:
             return [_indexed(row, fingerprint) for row in (await reading.execute(wanted)).all()]
 
-    async def numbers_of(self, document_id: uuid.UUID) -> Sequence[tuple[int, IndexName]]:
-        """Return the passages of all versions of a document, and the scope of each; the names lack the embedder."""
+    async def numbers_of(self, document_id: uuid.UUID, but: int | None) -> Sequence[tuple[int, IndexName]]:
+        """Return the passages of all versions of a document but one, and the scope of each; the embedder left open."""
         columns = (Chunk.number, Chunk.collection_id, Chunk.agent_id, Chunk.chat_id)
+        wanted = select(*columns).where(Chunk.document_id == document_id)
+        wanted = wanted if but is None else wanted.where(Chunk.version != but)
         async with self._database.reading() as reading:
-            found = (await reading.execute(select(*columns).where(Chunk.document_id == document_id))).all()
+            found = (await reading.execute(wanted)).all()
         return [(row.number, _name(row, "")) for row in found]
 
     async def scopes(self, fingerprint: str) -> Sequence[str]:
@@ -89,11 +93,12 @@ class VectorRows:
 
     async def counts(self, index: str) -> tuple[int, int]:
         """Return how many passages of an index are live, and how many there are in all, both with vectors."""
-        counted = func.count(), func.count().filter(Chunk.is_live)
+        every = func.count()
         name = _known(index)
+        counted = select(every, every.filter(Chunk.is_live))
         async with self._database.reading() as reading:
-            row = (await reading.execute(_joined(select(*counted), name).where(_in_scope(name)))).one()
-        return row[1], row[0]
+            row = (await reading.execute(_joined(counted, name).where(_in_scope(name)))).one()
+        return int(row[1]), int(row[0])
 
     async def random_numbers(self, index: str, limit: int) -> Sequence[int]:
         """Return some of the live passages of an index."""
@@ -105,9 +110,9 @@ class VectorRows:
     async def stamp(self, index: str) -> tuple[int, Hashable]:
         """See `VectorSource.stamp`; numbers are not used twice where several processes search."""
         name = _known(index)
-        counted = (func.count(), func.max(Chunk.number), func.sum(Chunk.number))
+        counted = select(func.count(), func.max(Chunk.number), func.sum(Chunk.number))
         async with self._database.reading() as reading:
-            told = _joined(select(*counted), name).where(_in_scope(name), Chunk.is_live)
+            told = _joined(counted, name).where(_in_scope(name), Chunk.is_live)
             row = (await reading.execute(told)).one()
         return row[0], (row[1], row[2])
 
@@ -115,7 +120,8 @@ class VectorRows:
         """See `VectorSource.rows`; those of passages that are not live too if wanted, in the order of their numbers."""
         name, last = _known(index), 0
         while True:
-            wanted = _joined(select(Chunk.number, Vector.data), name).where(_in_scope(name), Chunk.number > last)
+            chosen = select(Chunk.number, Vector.data)
+            wanted = _joined(chosen, name).where(_in_scope(name), Chunk.number > last)
             wanted = wanted.where(Chunk.is_live) if is_live else wanted
             async with self._database.reading() as reading:
                 page = [
@@ -138,10 +144,10 @@ class VectorRows:
             row = (await reading.execute(select(Embedding).where(Embedding.is_current))).scalars().first()
         return None if row is None else Fingerprint(row.fingerprint, row.provider, row.model, row.dimensions)
 
-    async def has_vectors(self) -> bool:
-        """Whether there is any vector."""
+    async def has_passages(self) -> bool:
+        """Whether there is anything to find."""
         async with self._database.reading() as reading:
-            return (await reading.execute(select(Vector.fingerprint).limit(1))).first() is not None
+            return (await reading.execute(select(Chunk.number).where(Chunk.is_live).limit(1))).first() is not None
 
     async def make_current(self, fingerprint: Fingerprint) -> None:
         """Search the vectors of this embedder from now on, and of no other; in one transaction."""
@@ -174,12 +180,12 @@ class VectorRows:
 
 def _part(document: tuple[uuid.UUID, int] | None) -> ColumnElement[bool]:
     if document is None:
-        return Chunk.is_live
+        return Chunk.is_live.is_(True)
     return and_(Chunk.document_id == document[0], Chunk.version == document[1])
 
 
 def _searched(row: Any) -> str:
-    title = PurePosixPath(row.filename).stem
+    title = PurePosixPath(row.filename).stem.replace("_", " ")
     return Passage(0, row.text, tuple(map(str, row.headings)), 0, 0, 0).searched(title)
 
 
@@ -188,16 +194,17 @@ def _insert_new(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> No
     connection.execute(dialect.insert(Vector).on_conflict_do_nothing(), rows)
 
 
-def _joined(statement: Select[Any], name: IndexName) -> Select[Any]:
+def _joined(statement: Select[*Columns], name: IndexName) -> Select[*Columns]:
     """Return a query of passages with their vectors."""
     made = and_(Vector.text_hash == Chunk.text_hash, Vector.fingerprint.startswith(name.fingerprint))
     return statement.select_from(Chunk).join(Vector, made)
 
 
-def _with_vectors(fingerprint: str) -> Select[Any]:
+def _with_vectors(fingerprint: str) -> Select[int, uuid.UUID | None, uuid.UUID | None, uuid.UUID | None, bytes]:
     columns = (Chunk.number, Chunk.collection_id, Chunk.agent_id, Chunk.chat_id, Vector.data)
     made = and_(Vector.text_hash == Chunk.text_hash, Vector.fingerprint == fingerprint)
-    return select(*columns).select_from(Chunk).join(Vector, made)
+    chosen = select(*columns)
+    return chosen.select_from(Chunk).join(Vector, made)
 
 
 def _in_scope(name: IndexName) -> ColumnElement[bool]:
