@@ -128,9 +128,10 @@ class Embedders:
         if self._wanted is None:
             await self.refresh()
         used = self._wanted
-        if used is not None and await self._rows.current() is None:
-            if await self._rows.count_without_vector(used.fingerprint.value) == 0:
-                await self.switch()
+        if used is None or await self._rows.current() is not None:
+            return
+        if await self._rows.count_without_vector(used.fingerprint.value) == 0:
+            await self.switch()
 
     async def switch(self) -> None:
         """Search the vectors of the wanted embedder from now on."""
