@@ -49,9 +49,13 @@ class IndexKeeper:
         """Build every index of an embedder anew; return how many."""
         names = await self._rows.scopes(fingerprint)
         for name in names:
-            async with self._turn:
-                await self._rebuild(name)
+            await self.rebuild(name)
         return len(names)
+
+    async def rebuild(self, name: str) -> None:
+        """Build an index anew; one at a time."""
+        async with self._turn:
+            await self._rebuild(name)
 
     async def drop_others(self, kept: set[str]) -> None:
         """Drop the indices of all embedders but these, and of collections that are gone."""
