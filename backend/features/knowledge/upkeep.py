@@ -16,6 +16,7 @@ _log = get_logger(__name__)
 
 _EVERY_SECONDS = 300.0
 _NIGHT_SECONDS = 24 * 3600.0
+_CLOSING_SECONDS = 2.0
 _ROUND_SECONDS = 6 * 3600.0
 """The longest that one round may take; what is left is done in the next."""
 
@@ -42,6 +43,7 @@ class Upkeep:
         self._may_work = may_work
         self._is_due = asyncio.Event()
         self._suspected: set[str] = set()
+        self._is_closing = False
         self._task: asyncio.Task[None] | None = None
         self._checked_at = float("-inf")
         """When all indices were looked at last."""
@@ -60,8 +62,14 @@ class Upkeep:
         self._is_due.set()
 
     async def aclose(self) -> None:
-        """Stop; what was begun is begun again at the next start."""
+        """Stop; what was begun is begun again at the next start.
+
+        A query that runs is waited for: the database does not take it well when it is left in the middle of one.
+        """
+        self._is_closing = True
+        self._is_due.set()
         if self._task is not None:
+            await asyncio.wait([self._task], timeout=_CLOSING_SECONDS)
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
@@ -105,7 +113,7 @@ class Upkeep:
         self._checked_at = time.monotonic()
 
     async def _run(self) -> None:
-        while True:
+        while not self._is_closing:
             self._is_due.clear()
             try:
                 async with asyncio.timeout(_ROUND_SECONDS):
