@@ -85,6 +85,7 @@ def build_application(settings: Settings) -> FastAPI:
             container.catalog.start()
             container.running.start()
             container.knowledge.dispatcher.start()
+            container.vectors.upkeep.start()
             if container.authenticator.requires_key:
                 await announce_bootstrap(container.accounts)
             settle_memory()

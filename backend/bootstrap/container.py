@@ -13,6 +13,7 @@ from backend.bootstrap.knowledge import open_knowledge
 from backend.bootstrap.safety import accepted_keys, check_login_provider, check_workers, registered_public_keys
 from backend.bootstrap.signing_key import signing_key
 from backend.bootstrap.store import open_database, prepared
+from backend.bootstrap.vectors import Vectors, open_vectors
 from backend.core.config import OllamaSettings, Settings
 from backend.core.db.database import Database
 from backend.core.db.group_commit import GroupCommit
@@ -66,6 +67,7 @@ class Container:
     generation: GenerationService
     agents: AgentService
     knowledge: Knowledge
+    vectors: Vectors
     ollama_api: OllamaApi
     anthropic_api: AnthropicApi
     openai_api: OpenAIApi
@@ -99,11 +101,13 @@ async def open_container(settings: Settings) -> AsyncIterator[Container]:
         index = await stack.enter_async_context(open_index(database))
         catalog = CatalogService(backends, settings.catalog.ttl_seconds, presets=index)
         stack.push_async_callback(catalog.aclose)
-        knowledge = await stack.enter_async_context(open_knowledge(settings, database, audit))
         bodies = _body_limits(settings)
         recent = RecentModels()
         generation = GenerationService(Admission(_admission_limits(settings)))
         intake = Intake(catalog, generation, recent)
+        vectors = await stack.enter_async_context(open_vectors(settings, database, catalog, generation))
+        indexer = vectors.indexer
+        knowledge = await stack.enter_async_context(open_knowledge(settings, database, audit, indexer=indexer))
         agents = AgentService(database, index, catalog, audit)
         yield Container(
             settings=settings,
@@ -119,6 +123,7 @@ async def open_container(settings: Settings) -> AsyncIterator[Container]:
             ollama_api=_ollama_api(settings.ollama, intake, catalog, recent, agents, bodies),
             agents=agents,
             knowledge=knowledge,
+            vectors=vectors,
             responses_api=ResponsesApi(Responses(intake), bodies),
             audio_api=_audio_api(intake, bodies, settings.limits.audio_bytes),
             anthropic_api=AnthropicApi(Messages(intake), bodies),

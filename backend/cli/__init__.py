@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from backend import __version__
-from backend.cli import accounts, ask, doctor, ingest, keys, serve
+from backend.cli import accounts, ask, doctor, ingest, keys, serve, vectors
 from backend.core.errors import ConfigurationError
 
 app = typer.Typer(
@@ -75,6 +75,12 @@ def doctor_command() -> None:
 def migrate_command() -> None:
     """Bring the database's tables up to date; needed once per version with PostgreSQL."""
     accounts.migrate()
+
+
+@app.command("reindex")
+def reindex_command() -> None:
+    """Make missing vectors and build the index anew, with the gateway stopped."""
+    raise typer.Exit(vectors.reindex())
 
 
 @admin.command("create")

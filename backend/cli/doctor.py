@@ -42,6 +42,7 @@ async def _examine(settings: Settings) -> int:
     typer.echo("settings  fine")
     async with open_container(settings) as container:
         typer.echo(f"access    {_describe_access(container)}")
+        typer.echo(f"knowledge {await _describe_knowledge(container)}")
         results = [await _check(backend, planned) for backend in container.catalog.backends]
     return 0 if all(results) else 1
 
@@ -50,6 +51,16 @@ def _describe_access(container: Container) -> str:
     server = container.settings.server
     who = "with a key" if container.authenticator.requires_key else "without a key"
     return f"http://{server.host}:{server.port}, {who}"
+
+
+async def _describe_knowledge(container: Container) -> str:
+    vectors = container.vectors
+    await vectors.embedders.refresh(is_needed=False)
+    status = await vectors.embedders.status(vectors.kind)
+    if not status.model:
+        return f"documents are found by keywords alone; {status.reason}"
+    waiting = f", {status.waiting} passages wait for theirs" if status.waiting else ""
+    return f"vectors by {status.provider} {status.model}{waiting}, index {status.index}; {status.reason}"
 
 
 async def _check(backend: Backend, planned: Mapping[str, BackendSettings]) -> bool:

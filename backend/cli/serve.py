@@ -17,6 +17,7 @@ from backend.bootstrap.backends import check_backends
 from backend.bootstrap.safety import accepted_keys, check_login_provider, check_workers
 from backend.bootstrap.signing_key import signing_key
 from backend.bootstrap.store import check_database, prepared
+from backend.bootstrap.vectors import check_index
 from backend.core.config import Settings, load_settings
 from backend.core.errors import ConfigurationError
 from backend.core.logging import configure_logging, get_logger
@@ -37,6 +38,7 @@ def serve(host: str | None, port: int | None, workers: int | None) -> None:
     check_login_provider(settings)
     check_backends(settings)
     signing_key(prepared(settings))
+    check_index(settings)
     asyncio.run(check_database(settings))  # all of these refuse before anything is started
     server = settings.server
     with contextlib.ExitStack() as stack:

@@ -223,6 +223,12 @@ class Settings(BaseSettings):
         description="Where users and all that is theirs are kept: postgresql://user:password@host/name, or unset for "
         "a file in the data folder.",
     )
+    chroma_url: BaseUrl | None = Field(
+        None,
+        validation_alias="CHROMA_URL",
+        description="Address of a Chroma server that keeps the index of vectors. It asks nobody for a key: only the "
+        "gateway may reach it.",
+    )
     jwt_secret_key: Secret | None = Field(
         None,
         validation_alias="JWT_SECRET_KEY",

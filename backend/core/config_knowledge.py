@@ -2,11 +2,11 @@
 
 from pydantic import Field
 
-from backend.core.config_types import Group
+from backend.core.config_vectors import VectorSettings
 
 
-class KnowledgeSettings(Group):
-    """Documents and collections."""
+class KnowledgeSettings(VectorSettings):
+    """Documents, collections, and how they are searched."""
 
     document_bytes: int = Field(50 * 2**20, gt=0, description="Size of one document.")
     slots: int = Field(1, ge=1, le=8, description="Documents that one process works on at the same time.")
