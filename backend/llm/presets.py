@@ -22,6 +22,9 @@ class Knowledge:
     """Tokens of passages at most; None leaves it to the model's window."""
 
 
+DEFAULT_KNOWLEDGE = Knowledge()
+
+
 @dataclass(frozen=True, slots=True)
 class Preset:
     """What a name of ours stands for; what it holds never changes, a change makes a new one."""
