@@ -9,6 +9,7 @@ from backend.bootstrap.accounts import open_accounts
 from backend.bootstrap.agents import open_index
 from backend.bootstrap.backends import check_backends, open_backends
 from backend.bootstrap.keys import open_keys
+from backend.bootstrap.knowledge import build_retrieval
 from backend.bootstrap.safety import accepted_keys, check_login_provider, check_workers, registered_public_keys
 from backend.bootstrap.signing_key import signing_key
 from backend.bootstrap.store import open_database, prepared
@@ -34,6 +35,8 @@ from backend.features.generation.admission import Admission, AdmissionLimits
 from backend.features.generation.intake import Intake
 from backend.features.generation.service import GenerationService
 from backend.features.keys.deps import Keys
+from backend.features.knowledge.augmenter import KnowledgeAugmenter
+from backend.features.knowledge.retrieval import Retrieval
 from backend.features.ollama_api.agent_verbs import AgentVerbs
 from backend.features.ollama_api.deps import OllamaApi
 from backend.features.ollama_api.inference import Inference
@@ -62,6 +65,7 @@ class Container:
     running: RunningCalls
     catalog: CatalogService
     generation: GenerationService
+    retrieval: Retrieval
     agents: AgentService
     ollama_api: OllamaApi
     anthropic_api: AnthropicApi
@@ -98,7 +102,9 @@ async def open_container(settings: Settings) -> AsyncIterator[Container]:
         stack.push_async_callback(catalog.aclose)
         bodies = _body_limits(settings)
         recent = RecentModels()
-        generation = GenerationService(Admission(_admission_limits(settings)))
+        retrieval = build_retrieval(database)
+        augmenter = KnowledgeAugmenter(database, retrieval)
+        generation = GenerationService(Admission(_admission_limits(settings)), augmenter=augmenter)
         intake = Intake(catalog, generation, recent)
         agents = AgentService(database, index, catalog, audit)
         yield Container(
@@ -112,6 +118,7 @@ async def open_container(settings: Settings) -> AsyncIterator[Container]:
             running=running,
             catalog=catalog,
             generation=generation,
+            retrieval=retrieval,
             ollama_api=_ollama_api(settings.ollama, intake, catalog, recent, agents, bodies),
             agents=agents,
             responses_api=ResponsesApi(Responses(intake), bodies),

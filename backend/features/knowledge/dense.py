@@ -1,5 +1,7 @@
-"""Search by vectors: one index per collection and embedder; what is attached to an agent or chat is few and compared
-one by one with what the store holds.
+"""Search by vectors.
+
+There is one index per collection and embedder. What is attached to an agent or a chat is little, and compared one by
+one with what the store holds.
 """
 
 import asyncio

@@ -7,7 +7,20 @@ row in `chunks`: it is written with it and goes with it.
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Float, Integer, bindparam, column, literal_column, select, table, text
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Float,
+    Integer,
+    String,
+    bindparam,
+    column,
+    func,
+    literal_column,
+    select,
+    table,
+    text,
+)
 
 from backend.core.db.database import Transaction
 from backend.features.knowledge.models import Chunk
@@ -61,15 +74,16 @@ def vocabulary(dialect: str) -> Sequence[str]:
     return () if dialect == "postgresql" else (_VOCABULARY,)
 
 
-_index = table("chunk_terms", column("rowid", Integer), column("number", Integer))
-_SCORES = {
-    "sqlite": f"-bm25(chunk_terms, {TITLE_WEIGHT}, 1.0)",
-    "postgresql": f"ts_rank_cd('{{{1 / TITLE_WEIGHT:.3f}, 1, 1, 1}}', chunk_terms.terms, "
-    "to_tsquery('simple', :wanted), 1)",
+_index = table("chunk_terms", column("rowid", Integer), column("number", Integer), column("terms"))
+_WANTED = func.to_tsquery(literal_column("'simple'"), bindparam("wanted", type_=String))
+_WEIGHTS: ColumnElement[str] = literal_column(f"'{{{1 / TITLE_WEIGHT:.3f}, 1, 1, 1}}'::float4[]")
+_SCORES: Mapping[str, ColumnElement[float]] = {
+    "sqlite": literal_column(f"-bm25(chunk_terms, {TITLE_WEIGHT}, 1.0)", Float),
+    "postgresql": func.ts_rank_cd(_WEIGHTS, _index.c.terms, _WANTED, 1, type_=Float),
 }
-_MATCHES = {
-    "sqlite": "chunk_terms match :wanted",
-    "postgresql": "chunk_terms.terms @@ to_tsquery('simple', :wanted)",
+_MATCHES: Mapping[str, ColumnElement[bool]] = {
+    "sqlite": literal_column("chunk_terms").op("match", is_comparison=True)(bindparam("wanted", type_=String)),
+    "postgresql": _index.c.terms.op("@@", is_comparison=True)(_WANTED),
 }
 _FREQUENCIES = {
     "sqlite": "select term, doc from chunk_vocabulary where term in :terms",
@@ -98,12 +112,12 @@ async def search(
         return {}
     dialect = session.get_bind().dialect.name
     key = _index.c.number if dialect == "postgresql" else _index.c.rowid
-    score = literal_column(_SCORES[dialect], Float).label("score")
+    score = _SCORES[dialect].label("score")
     quote, either = ("'", " | ") if dialect == "postgresql" else ('"', " OR ")
     statement = (
         select(Chunk.number, score)
         .select_from(_index.join(Chunk, Chunk.number == key))
-        .where(text(_MATCHES[dialect]), where)
+        .where(_MATCHES[dialect], where)
         .order_by(score.desc(), Chunk.number)
         .limit(limit)
     )

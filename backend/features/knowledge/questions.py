@@ -11,9 +11,11 @@ _MAX_TEXT = 2_000
 """Characters of a turn that are looked for: what somebody pastes in is long, what they ask stands at an end of it."""
 _SHORT, _WITH_ANAPHORA = 6, 14
 """Words under which a question may lean on the one before it: in any case, and when a word of it points back."""
-_ANAPHORA = frozenset(
-    ["it", "its", "this", "that", "these", "those", "they", "them", "their", "he", "she", "his", "her", "there", "same", "other", "former", "latter", "also", "il", "elle", "ils", "elles", "ce", "cela", "ca", "ceci", "celui", "celle", "ceux", "celles", "lui", "leur", "leurs", "y", "en", "son", "sa", "ses", "aussi", "meme", "autre"]
+_POINTING_BACK = (
+    "it its this that these those they them their he she his her there same other former latter also "
+    "il elle ils elles ce cela ca ceci celui celle ceux celles lui leur leurs y en son sa ses aussi meme autre"
 )
+_ANAPHORA = frozenset(_POINTING_BACK.split())
 
 
 @dataclass(frozen=True, slots=True)

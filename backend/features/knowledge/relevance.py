@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 _TELLING_SHARE, _TELLING_FEW = 0.05, 5
-"""A word tells passages apart that is in one of twenty (an idf over 3), or in a handful where there are few passages."""
+"""A word tells passages apart that is in one of twenty (an idf over 3), or in a handful where there are few."""
 _FREQUENT_SHARE, _FREQUENT_LEAST = 0.1, 1_000
 """A word in more than one of ten is not looked for, once that is many."""
 _MOST_TERMS = 16
