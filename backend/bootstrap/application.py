@@ -27,6 +27,7 @@ from backend.features.auth.router import router as auth
 from backend.features.health.router import router as health
 from backend.features.keys.admin_router import router as admin_keys
 from backend.features.keys.router import router as keys
+from backend.features.knowledge.search_router import router as knowledge_search
 from backend.features.ollama_api.router import public as ollama_public
 from backend.features.ollama_api.router import router as ollama
 from backend.features.openai_api.router import router as openai
@@ -50,6 +51,7 @@ ROUTERS = (
     accounts,
     agents,
     keys,
+    knowledge_search,
     users,
     roles,
     admin_agents,

@@ -103,8 +103,8 @@ async def open_container(settings: Settings) -> AsyncIterator[Container]:
         bodies = _body_limits(settings)
         recent = RecentModels()
         retrieval = build_retrieval(database)
-        augmenter = KnowledgeAugmenter(database, retrieval)
-        generation = GenerationService(Admission(_admission_limits(settings)), augmenter=augmenter)
+        knowledge = KnowledgeAugmenter(database, retrieval)
+        generation = GenerationService(Admission(_admission_limits(settings)), augmenter=knowledge)
         intake = Intake(catalog, generation, recent)
         agents = AgentService(database, index, catalog, audit)
         yield Container(

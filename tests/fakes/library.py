@@ -5,8 +5,6 @@ import uuid
 from array import array
 from collections.abc import Mapping, Sequence
 
-from sqlalchemy import insert
-
 from backend.core.db.database import Database
 from backend.core.errors import GatewayError
 from backend.features.agents.models import Agent
@@ -136,12 +134,3 @@ class FakeIndex:
         if self.failure is not None:
             raise self.failure
         return self.hits[:limit]
-
-
-async def set_hash_vector(database: Database, text: str, numbers: Sequence[float]) -> None:
-    """Keep the vector of a passage."""
-    from backend.features.knowledge.models import Vector  # noqa: PLC0415
-
-    async with database.transaction() as session:
-        row = {"fingerprint": "f" * 16, "text_hash": text_hash(text), "data": vector(numbers)}
-        await session.execute(insert(Vector), [row])

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from backend.features.knowledge.budget import count
+from backend.features.knowledge.hits import Passage
 from backend.features.knowledge.neutral import neutral_title, neutralise
-from backend.features.knowledge.passages import Passage
 from backend.llm.grounding import Source
 from backend.llm.types import ChatRequest, ContentPart, Message, TextPart
 

@@ -8,8 +8,8 @@ from sqlalchemy import ColumnElement, func, or_, select
 from backend.core.db.database import Transaction
 from backend.features.auth.principal import Principal
 from backend.features.knowledge.assembly import WholeDocument
+from backend.features.knowledge.hits import join_text
 from backend.features.knowledge.models import Chunk, Document
-from backend.features.knowledge.passages import join_text
 from backend.features.knowledge.scopes import Scope, permits
 
 

@@ -1,32 +1,24 @@
-"""Search by vectors.
-
-There is one index per collection and embedder. What is attached to an agent or a chat is little, and compared one by
-one with what the store holds.
-"""
+"""Search by vectors: one index per collection, agent and chat, all at once."""
 
 import asyncio
 import uuid
-from array import array
-from collections.abc import Sequence
-from operator import mul
-from typing import Protocol
+from collections.abc import Callable, Iterator, Sequence
+from typing import Literal, Protocol
 
-from sqlalchemy import select
-
-from backend.core.db.database import Database
-from backend.features.knowledge.models import Chunk, Vector
 from backend.features.knowledge.ports import Fingerprint, TextEmbedder, VectorIndex
-from backend.features.knowledge.scopes import Scope, searched
+from backend.features.knowledge.scopes import Scope
 
 _AT_ONCE = 8
-_MOST_COMPARED = 5_000
 
 
 class Nearest(Protocol):
     """Finds passages by meaning."""
 
-    async def vector(self, text: str) -> tuple[Fingerprint, bytes]:
-        """Return a question's vector and who made it; raise `GatewayError` when the embedder is away."""
+    async def vector(self, text: str) -> tuple[Fingerprint, bytes] | None:
+        """Return a question's vector and who made it, or None where there is no embedder now.
+
+        Raises `GatewayError` when the embedder is away.
+        """
         ...
 
     async def nearest(self, scope: Scope, made_by: Fingerprint, vector: bytes, limit: int) -> dict[int, float]:
@@ -37,50 +29,48 @@ class Nearest(Protocol):
         ...
 
 
-def index_name(collection_id: uuid.UUID, made_by: Fingerprint) -> str:
-    """Return the name of a collection's index."""
-    return f"kb_{collection_id.hex}_{made_by.value[:8]}"
-
-
 class DenseSearch:
-    """Implements `Nearest` on an embedder and an index."""
+    """Implements `Nearest` on an embedder and an index.
 
-    def __init__(self, database: Database, embedder: TextEmbedder, index: VectorIndex) -> None:
-        self._database = database
-        self._embedder = embedder
+    Args:
+        find_embedder: returns the embedder whose vectors are searched now, or None.
+        index: holds them.
+    """
+
+    def __init__(self, find_embedder: Callable[[], TextEmbedder | None], index: VectorIndex) -> None:
+        self._find_embedder = find_embedder
         self._index = index
         self._slots = asyncio.Semaphore(_AT_ONCE)
 
-    async def vector(self, text: str) -> tuple[Fingerprint, bytes]:
+    async def vector(self, text: str) -> tuple[Fingerprint, bytes] | None:
         """See `Nearest.vector`."""
-        made_by = await self._embedder.fingerprint()
-        [vector] = await self._embedder.embed([text], "query")
+        embedder = self._find_embedder()
+        if embedder is None:
+            return None
+        made_by = await embedder.fingerprint()
+        [vector] = await embedder.embed([text], "query")
         return made_by, vector
 
     async def nearest(self, scope: Scope, made_by: Fingerprint, vector: bytes, limit: int) -> dict[int, float]:
         """See `Nearest.nearest`."""
 
-        async def search(collection_id: uuid.UUID) -> Sequence[tuple[int, float]]:
+        async def search(name: str) -> Sequence[tuple[int, float]]:
             async with self._slots:
-                return await self._index.search(index_name(collection_id, made_by), vector, limit)
+                return await self._index.search(name, vector, limit)
 
-        searches = [search(collection_id) for collection_id in sorted(scope.collections)]
-        *found, attached = await asyncio.gather(*searches, self._attached(scope, made_by, vector))
-        hits = sorted((hit for hits in (*found, attached) for hit in hits), key=lambda hit: -hit[1])
-        return dict(hits[:limit])
-
-    async def _attached(self, scope: Scope, made_by: Fingerprint, vector: bytes) -> Sequence[tuple[int, float]]:
-        own = Scope(agent_id=scope.agent_id, chat_id=scope.chat_id)
-        if own.is_empty:
-            return ()
-        made = (Vector.text_hash == Chunk.text_hash) & (Vector.fingerprint == made_by.value)
-        async with self._database.reading() as session:
-            statement = select(Chunk.number, Vector.data).join(Vector, made).where(searched(own)).limit(_MOST_COMPARED)
-            rows = [(number, data) for number, data in await session.execute(statement)]
-        return await asyncio.to_thread(_compare, vector, rows)
+        found = await asyncio.gather(*(search(name) for name in _names(scope, made_by)))
+        return dict(sorted((hit for hits in found for hit in hits), key=lambda hit: -hit[1])[:limit])
 
 
-def _compare(vector: bytes, rows: Sequence[tuple[int, bytes]]) -> list[tuple[int, float]]:
-    """Return the cosines; vectors have the length one."""
-    wanted = array("f", vector)
-    return [(number, sum(map(mul, wanted, array("f", data)))) for number, data in rows if len(data) == len(vector)]
+def index_name(kind: Literal["kb", "agent", "chat"], scope_id: uuid.UUID, made_by: Fingerprint) -> str:
+    """Return the name of the index of a collection (`kb`), an agent or a chat."""
+    return f"{kind}_{scope_id.hex}_{made_by.value[:8]}"
+
+
+def _names(scope: Scope, made_by: Fingerprint) -> Iterator[str]:
+    for collection_id in sorted(scope.collections):
+        yield index_name("kb", collection_id, made_by)
+    if scope.agent_id is not None:
+        yield index_name("agent", scope.agent_id, made_by)
+    if scope.chat_id is not None:
+        yield index_name("chat", scope.chat_id, made_by)

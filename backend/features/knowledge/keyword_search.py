@@ -66,7 +66,7 @@ def add_terms(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None
         connection.execute(text(_ADD[connection.dialect.name]), rows)
 
 
-_VOCABULARY = "create virtual table chunk_vocabulary using fts5vocab(chunk_terms, row)"
+_VOCABULARY = "create virtual table chunk_terms_vocabulary using fts5vocab(chunk_terms, row)"
 
 
 def vocabulary(dialect: str) -> Sequence[str]:
@@ -86,7 +86,7 @@ _MATCHES: Mapping[str, ColumnElement[bool]] = {
     "postgresql": _index.c.terms.op("@@", is_comparison=True)(_WANTED),
 }
 _FREQUENCIES = {
-    "sqlite": "select term, doc from chunk_vocabulary where term in :terms",
+    "sqlite": "select term, doc from chunk_terms_vocabulary where term in :terms",
     "postgresql": "select term, (select count(*) from chunk_terms where terms @@ to_tsquery('simple', term)) "
     "from unnest(cast(:terms as text[])) as term",
 }

@@ -5,6 +5,7 @@ How passages rank is kept for a minute; who may read them is asked each time.
 
 import asyncio
 import time
+import uuid
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,13 +19,13 @@ from backend.features.auth.principal import Principal
 from backend.features.knowledge import keyword_search
 from backend.features.knowledge.dense import Nearest
 from backend.features.knowledge.fusion import fuse
+from backend.features.knowledge.hits import Passage, diversify, merge_neighbours, permitted_passages
 from backend.features.knowledge.languages import Language
 from backend.features.knowledge.models import Chunk
-from backend.features.knowledge.passages import Passage, diversify, merge_neighbours, permitted_passages
 from backend.features.knowledge.questions import Question
 from backend.features.knowledge.relevance import KeywordGate, judge, rare_first
 from backend.features.knowledge.reranking import Reranker
-from backend.features.knowledge.scopes import Holdings, Scope, holdings, searched
+from backend.features.knowledge.scopes import Holdings, Scope, holdings, readable_scope, searched
 from backend.features.knowledge.terms import query_terms
 from backend.llm.grounding import Mode
 
@@ -81,6 +82,11 @@ class Retrieval:
         self._clock = clock
         self._kept: OrderedDict[Hashable, tuple[float, _Ranking]] = OrderedDict()
         self._counted: tuple[float, int] | None = None
+
+    async def scope_of(self, principal: Principal, collection_id: uuid.UUID) -> Scope | None:
+        """Return one collection as what is searched, or None when the caller may not read it."""
+        async with self._database.reading() as session:
+            return await readable_scope(session, principal, collection_id)
 
     async def search(
         self, principal: Principal, scope: Scope, question: Question, limit: int, *, is_gated: bool = True
@@ -161,7 +167,10 @@ class Retrieval:
         if self._dense is None or not question.last:
             return None
         async with asyncio.timeout(EMBED_SECONDS):
-            made_by, vector = await self._dense.vector(question.text)
+            made = await self._dense.vector(question.text)
+        if made is None:
+            return None
+        made_by, vector = made
         async with asyncio.timeout(SEARCH_SECONDS):
             return await self._dense.nearest(scope, made_by, vector, _HITS), made_by.model
 

@@ -87,6 +87,12 @@ async def resolve(
     return Scope(named, through, agent_id, chat_id if principal.user_id is not None else None)
 
 
+async def readable_scope(session: Transaction, principal: Principal, collection_id: uuid.UUID) -> Scope | None:
+    """Return one collection that a caller may read, or None."""
+    found = select(Collection.id).where(Collection.id == collection_id, readable_by(principal))
+    return None if await session.scalar(found) is None else Scope(frozenset({collection_id}))
+
+
 async def holdings(session: Transaction, principal: Principal, scope: Scope) -> Holdings:
     """Return what a scope holds, and when that changed last: what was found before then may be found no more."""
     rows = await session.execute(

@@ -24,5 +24,5 @@ def downgrade() -> None:
     """Go one step back."""
     connection = op.get_bind()
     if vocabulary(connection.dialect.name):
-        connection.exec_driver_sql("drop table chunk_vocabulary")
+        connection.exec_driver_sql("drop table chunk_terms_vocabulary")
     op.drop_column("agents", "knowledge")
