@@ -102,7 +102,7 @@ async def open_container(settings: Settings) -> AsyncIterator[Container]:
         stack.push_async_callback(catalog.aclose)
         bodies = _body_limits(settings)
         recent = RecentModels()
-        retrieval = build_retrieval(database)
+        retrieval = build_retrieval(settings, database, close_later)
         knowledge = KnowledgeAugmenter(database, retrieval)
         generation = GenerationService(Admission(_admission_limits(settings)), augmenter=knowledge)
         intake = Intake(catalog, generation, recent)
