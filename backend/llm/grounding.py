@@ -19,7 +19,7 @@ class Source:
     page: int | None = None
     """Its first page; None for a whole document."""
     score: float | None = None
-    """0 to 1 among what was found for this question; None for a whole document."""
+    """Higher is better among what was found for one question; None for a whole document."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,8 @@ _log = get_logger(__name__)
 
 TOTAL_SECONDS = 5.0
 _PASSAGES = 10
+_AROUND = 16
+"""Tokens of the system turn that rules may need, and blanks."""
 _SURELY = 4
 """Characters to a token at most: what is longer does not fit, what passages share counted twice."""
 NOTHING = Found((), "none")
@@ -101,6 +103,8 @@ class KnowledgeAugmenter:
     async def _augment(self, case: _Case, started: int) -> Augmented | None:
         context, request = case.asked.context, case.request
         chat_id = await self._find_chat(context)
+        if chat_id is None and case.agent_id is None and not context.knowledge.collections:
+            return None
         async with self._database.reading() as session:
             scope = await resolve(
                 session,
@@ -110,10 +114,14 @@ class KnowledgeAugmenter:
                 wanted=context.knowledge.collections,
             )
         if scope.is_empty:
+            if case.settings.mode == "required":
+                raise StoreUnavailable(_REQUIRED, retry_after=2.0)  # the caller's right to the agent has just ended
             return None
         model = case.asked.model
         is_ollama = model.backend.server is not None
-        budget = plan(request, model.info, is_ollama=is_ollama, rules=count_tokens(RULES) + 16)
+        budget = plan(request, model.info, is_ollama=is_ollama, rules=count_tokens(RULES) + _AROUND)
+        if budget.rest <= 0:
+            return Augmented(replace(request, source=None), Grounding((), "none", _ms(started), _NO_ROOM))
         documents, rest = await self._whole(case, scope, budget)
         found = NOTHING
         if not rest.is_empty:

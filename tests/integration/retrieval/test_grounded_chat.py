@@ -1,6 +1,7 @@
 """A question through the gateway: passages before it, sources after it on every wire; what is none is let be."""
 
 import json
+import uuid
 from typing import Any
 
 import httpx
@@ -184,12 +185,19 @@ async def test_the_header_names_collections_for_any_model(team_gateway: TeamGate
 
 async def test_attached_documents_that_fit_are_read_whole(team_gateway: TeamGateway) -> None:
     agent = await documented(team_gateway)
-    await add_document(team_gateway.database, ANA.user_id, "Règle une.", "Règle deux.", agent_id=agent["id"])
+    await add_document(team_gateway.database, ANA.user_id, "Règle une.", "Règle deux.", agent_id=uuid.UUID(agent["id"]))
     rag = last_line(await ask(team_gateway, {}))["rag"]
     assert [(source["n"], source.get("page")) for source in rag["sources"]] == [(1, None), (2, 2)]
     system, user = sent(team_gateway)
     assert "[1] law.pdf\nRègle une.\n\nRègle deux.\n" in system["content"]
     assert f"[2] law.pdf, p. 2\n{PARKING}" in user["content"]
+
+
+async def test_a_window_without_room_is_told_and_left_alone(team_gateway: TeamGateway) -> None:
+    await documented(team_gateway)
+    rag = last_line(await ask(team_gateway, {"options": {"num_ctx": 1_500}}))["rag"]
+    assert (rag["sources"], "no room" in rag["note"]) == ([], True)
+    assert sent(team_gateway) == [{"role": "system", "content": "You are Lex."}, *TURNS]
 
 
 async def test_a_collection_is_searched_by_itself(team_gateway: TeamGateway) -> None:
