@@ -32,6 +32,7 @@ from backend.features.knowledge.collection_router import router as collections
 from backend.features.knowledge.router import administration as admin_documents
 from backend.features.knowledge.router import router as documents
 from backend.features.knowledge.router import uploads
+from backend.features.knowledge.search_router import router as knowledge_search
 from backend.features.ollama_api.router import public as ollama_public
 from backend.features.ollama_api.router import router as ollama
 from backend.features.openai_api.router import router as openai
@@ -58,6 +59,7 @@ ROUTERS = (
     collections,
     uploads,
     documents,
+    knowledge_search,
     users,
     roles,
     admin_agents,

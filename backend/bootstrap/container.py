@@ -10,6 +10,7 @@ from backend.bootstrap.agents import open_index
 from backend.bootstrap.backends import check_backends, open_backends
 from backend.bootstrap.keys import open_keys
 from backend.bootstrap.knowledge import open_knowledge
+from backend.bootstrap.retrieval import build_retrieval
 from backend.bootstrap.safety import accepted_keys, check_login_provider, check_workers, registered_public_keys
 from backend.bootstrap.signing_key import signing_key
 from backend.bootstrap.store import open_database, prepared
@@ -36,7 +37,9 @@ from backend.features.generation.admission import Admission, AdmissionLimits
 from backend.features.generation.intake import Intake
 from backend.features.generation.service import GenerationService
 from backend.features.keys.deps import Keys
+from backend.features.knowledge.augmenter import KnowledgeAugmenter
 from backend.features.knowledge.deps import Knowledge
+from backend.features.knowledge.retrieval import Retrieval
 from backend.features.ollama_api.agent_verbs import AgentVerbs
 from backend.features.ollama_api.deps import OllamaApi
 from backend.features.ollama_api.inference import Inference
@@ -65,6 +68,7 @@ class Container:
     running: RunningCalls
     catalog: CatalogService
     generation: GenerationService
+    retrieval: Retrieval
     agents: AgentService
     knowledge: Knowledge
     vectors: Vectors
@@ -103,7 +107,9 @@ async def open_container(settings: Settings) -> AsyncIterator[Container]:
         stack.push_async_callback(catalog.aclose)
         bodies = _body_limits(settings)
         recent = RecentModels()
-        generation = GenerationService(Admission(_admission_limits(settings)))
+        retrieval = build_retrieval(settings, database, close_later)
+        augmenter = KnowledgeAugmenter(database, retrieval)
+        generation = GenerationService(Admission(_admission_limits(settings)), augmenter=augmenter)
         intake = Intake(catalog, generation, recent)
         vectors = await stack.enter_async_context(open_vectors(settings, database, catalog, generation))
         indexer = vectors.indexer
@@ -120,6 +126,7 @@ async def open_container(settings: Settings) -> AsyncIterator[Container]:
             running=running,
             catalog=catalog,
             generation=generation,
+            retrieval=retrieval,
             ollama_api=_ollama_api(settings.ollama, intake, catalog, recent, agents, bodies),
             agents=agents,
             knowledge=knowledge,

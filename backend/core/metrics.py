@@ -19,3 +19,8 @@ CIRCUIT_OPEN = Gauge(
     multiprocess_mode="livemax",
 )
 REQUESTS = Counter("passerelle_requests", "HTTP requests", ["route", "status"])
+RETRIEVALS = Counter("passerelle_retrievals", "Searches of documents by how they went", ["mode"])
+RETRIEVAL_TIME = Histogram(
+    "passerelle_retrieval_seconds", "Time of searches of documents", buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5)
+)
+FOREIGN_PASSAGES = Counter("passerelle_foreign_passages", "Passages found that their finder may not read; dropped")

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from backend.llm.grounding import Grounding
 from backend.llm.types import ToolCall
 
 FinishReason = Literal["stop", "length"]
@@ -80,6 +81,8 @@ class Finished:
     reason: FinishReason
     usage: Usage = Usage()
     timings: Timings = Timings()
+    grounding: Grounding | None = None
+    """What the answer stands on; set by the pipeline where knowledge was put before the question."""
 
 
 ChatEvent = Started | TextDelta | ThinkingDelta | ToolCall | Finished

@@ -2,9 +2,27 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Literal
 
 from backend.llm.names import ModelName
 from backend.llm.types import Message, Sampling
+
+KnowledgeMode = Literal["auto", "required", "off"]
+
+
+@dataclass(frozen=True, slots=True)
+class Knowledge:
+    """How a preset uses the documents it was given."""
+
+    mode: KnowledgeMode = "auto"
+    """`auto` answers without them when they cannot be searched, `required` does not answer then."""
+    footer: bool = False
+    """Whether the sources stand at the end of the answer's text, for clients that show nothing else."""
+    max_tokens: int | None = None
+    """Tokens of passages at most; None leaves it to the model's window."""
+
+
+DEFAULT_KNOWLEDGE = Knowledge()
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,3 +42,5 @@ class Preset:
     description: str = ""
     shows_prompt: bool = False
     """Whether whoever was given this object may read the prompt; using it needs no such right."""
+    knowledge: Knowledge | None = None
+    """None where there are no documents to search."""

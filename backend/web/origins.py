@@ -32,7 +32,7 @@ _PLAIN = [(b"content-type", b"text/plain; charset=utf-8")]
 _METHODS = b"GET,POST,PUT,PATCH,DELETE,HEAD,OPTIONS"
 _HEADERS = (
     b"Authorization,Content-Type,User-Agent,Accept,X-Requested-With,X-Api-Key,Anthropic-Version,Anthropic-Beta,"
-    b"Anthropic-Dangerous-Direct-Browser-Access,Openai-Beta,"
+    b"Anthropic-Dangerous-Direct-Browser-Access,Openai-Beta,X-Rag,"
     b"X-Stainless-Lang,X-Stainless-Package-Version,X-Stainless-Os,X-Stainless-Arch,X-Stainless-Retry-Count,"
     b"X-Stainless-Runtime,X-Stainless-Runtime-Version,X-Stainless-Async,X-Stainless-Helper-Method,"
     b"X-Stainless-Poll-Helper,X-Stainless-Custom-Poll-Interval,X-Stainless-Timeout"

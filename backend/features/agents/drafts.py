@@ -4,10 +4,10 @@ import re
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, get_args
 
 from backend.core.errors import InvalidRequest, NotPermitted
-from backend.llm.presets import Preset
+from backend.llm.presets import DEFAULT_KNOWLEDGE, Knowledge, KnowledgeMode, Preset
 from backend.wire.ollama.options import check_options, is_option, write_sampling
 
 MAX_NAME, MAX_PROMPT_BYTES, MAX_DESCRIPTION = 80, 64 * 1024, 500
@@ -34,6 +34,10 @@ class AgentDraft:
     role_ids: frozenset[uuid.UUID] = frozenset()
     avatar_url: str | None = None
     learn_from_interaction: bool = False
+    collection_ids: frozenset[uuid.UUID] = frozenset()
+    """What it answers from; its owner must be allowed to read them."""
+    knowledge: Knowledge = DEFAULT_KNOWLEDGE
+    """How it uses its documents."""
 
     def checked(self) -> "AgentDraft":
         """Return the draft in the form that is kept; raise `InvalidRequest` for what cannot be."""
@@ -103,6 +107,22 @@ def check_messages(given: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
     if any(turn["role"] not in OPENER_ROLES for turn in given):
         raise InvalidRequest('message role must be one of "system", "user", or "assistant"')
     return [{"role": turn["role"], "content": turn["content"]} for turn in given]
+
+
+def write_knowledge(knowledge: Knowledge) -> dict[str, Any]:
+    """Return how an agent uses its documents as it is kept."""
+    return {"mode": knowledge.mode, "footer": knowledge.footer, "max_tokens": knowledge.max_tokens}
+
+
+def read_knowledge(kept: Mapping[str, Any]) -> Knowledge:
+    """Return how an agent uses its documents; what cannot be read has its default."""
+    room = kept.get("max_tokens")
+    mode: KnowledgeMode = kept["mode"] if kept.get("mode") in get_args(KnowledgeMode) else "auto"
+    return Knowledge(
+        mode,
+        footer=kept.get("footer") is True,
+        max_tokens=room if isinstance(room, int) and room > 0 else None,
+    )
 
 
 def _check_texts(*given: object) -> None:

@@ -15,6 +15,8 @@ from dataclasses import dataclass, replace
 from backend.core.db.database import Database
 from backend.core.errors import GatewayError
 from backend.core.logging import get_logger
+from backend.features.agents.collections import agents_with_documents
+from backend.features.agents.drafts import read_knowledge
 from backend.features.agents.models import Agent
 from backend.features.agents.repository import AgentRepository, OwnedAgent, Revision
 from backend.features.auth.principal import Permission, Principal
@@ -77,7 +79,11 @@ class AgentIndex:
             is_fresh = revision == self._revision and self._clock() - self._read_at < READ_SECONDS
             if only_if_changed and is_fresh:
                 return
-            entries = [_entry(owned) for owned in await self._agents.everything(session)]
+            documented = await agents_with_documents(session)
+            entries = [
+                _entry(owned, has_documents=owned.agent.id in documented)
+                for owned in await self._agents.everything(session)
+            ]
             known = [entry for entry in entries if entry is not None]
             self._entries = {e.shown.name.key: e for e in sorted(known, key=lambda e: e.shown.name.key)}
             self._revision, self._read_at = revision, self._clock()
@@ -116,7 +122,7 @@ def full_name(trigramme: str, name: str) -> ModelName:
     return ModelName(DEFAULT_HOST, trigramme, name, DEFAULT_TAG)
 
 
-def to_preset(agent: Agent, trigramme: str) -> Preset | None:
+def to_preset(agent: Agent, trigramme: str, *, has_documents: bool = False) -> Preset | None:
     """Return an agent in canonical form, its prompt masked; None for a row that no longer makes sense."""
     base = parse_name(agent.model)
     if base is None:
@@ -130,13 +136,14 @@ def to_preset(agent: Agent, trigramme: str) -> Preset | None:
         sampling=read_options(agent.parameters),
         messages=tuple(Message(turn["role"], (TextPart(turn["content"]),)) for turn in agent.messages),
         description=agent.description,
+        knowledge=read_knowledge(agent.knowledge or {}) if has_documents else None,
     )
 
 
-def _entry(owned: OwnedAgent) -> _Entry | None:
+def _entry(owned: OwnedAgent, *, has_documents: bool) -> _Entry | None:
     agent = owned.agent
     try:
-        masked = to_preset(agent, owned.trigramme)
+        masked = to_preset(agent, owned.trigramme, has_documents=has_documents)
     except (GatewayError, LookupError, TypeError):
         masked = None
     if masked is None:

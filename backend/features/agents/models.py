@@ -29,6 +29,8 @@ class Agent(Dated, Row):
     is_public: Mapped[bool] = mapped_column(default=False, index=True)
     avatar_url: Mapped[str | None] = mapped_column(String(500), default=None)
     learn_from_interaction: Mapped[bool] = mapped_column(default=False)
+    knowledge: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    """How it uses its documents: `mode`, `footer`, `max_tokens`; what is not there has its default."""
     shares: Mapped[list["AgentShare"]] = relationship(
         cascade="all, delete-orphan", lazy="selectin", order_by="AgentShare.role_id"
     )

@@ -9,6 +9,7 @@ from sqlalchemy import ColumnElement, Select, and_, column, exists, false, func,
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from backend.core.db.repository import Repository
+from backend.features.agents.collections import KnowledgeRevision, revision
 from backend.features.agents.models import Agent, AgentShare
 from backend.features.auth.principal import Permission, Principal
 from backend.llm.names import DEFAULT_HOST, DEFAULT_TAG, parse_name
@@ -34,6 +35,7 @@ class Revision:
     agents: int
     shares: int
     owners: frozenset[tuple[uuid.UUID, str, bool]]
+    knowledge: KnowledgeRevision
 
 
 class AgentRepository(Repository[Agent]):
@@ -49,7 +51,8 @@ class AgentRepository(Repository[Agent]):
         owners = await session.execute(
             select(_users.c.id, _users.c.trigramme, _users.c.is_active).where(exists().where(_owned))
         )
-        return Revision(newest, agents, shares or 0, frozenset(tuple(row) for row in owners))
+        knowledge = await revision(session)
+        return Revision(newest, agents, shares or 0, frozenset(tuple(row) for row in owners), knowledge)
 
     async def everything(self, session: AsyncSession) -> Sequence[OwnedAgent]:
         """Return every agent whose owner's account is active."""
@@ -87,6 +90,11 @@ def listed_for(principal: Principal, *, own: bool) -> Select[Agent]:
     usable = usable_by(principal)
     who = and_(usable, Agent.owner_id == principal.user_id) if own else usable
     return select(Agent).join(_users, _owned).where(who).order_by(Agent.name, Agent.id)
+
+
+def usable_ids(principal: Principal) -> Select[uuid.UUID]:
+    """Return the statement for the ids of the agents a caller may use."""
+    return select(Agent.id).join(_users, _owned).where(usable_by(principal))
 
 
 def usable_by(principal: Principal) -> ColumnElement[bool]:

@@ -16,11 +16,17 @@ from backend.features.agents.drafts import (
     check_name,
     check_parameters,
     check_prompt,
+    read_knowledge,
+    write_knowledge,
 )
 from backend.features.agents.service import AgentView
+from backend.llm.presets import Knowledge, KnowledgeMode
 from backend.web.side_api import Body, Reply
 
 _MAX_ROLES = 100
+_MAX_COLLECTIONS = 50
+MIN_ROOM, MAX_ROOM = 64, 200_000
+"""Tokens of passages."""
 _MAX_TEXT = 128 * 1024
 Value = TypeVar("Value")
 
@@ -56,6 +62,24 @@ class Opener(Body):
 Prompt = Annotated[str, AfterValidator(_told(check_prompt)), Field(max_length=_MAX_TEXT)]
 
 
+class KnowledgeWrite(Body):
+    """How an agent uses its documents."""
+
+    mode: KnowledgeMode = Field(
+        "auto",
+        description="auto answers without them when they cannot be searched, required does not answer then, off never "
+        "searches them.",
+    )
+    footer: bool = Field(False, description="Name the sources at the end of the answer's text.")
+    max_tokens: int | None = Field(
+        None, ge=MIN_ROOM, le=MAX_ROOM, description="Tokens of passages at most; null leaves it to the model's window."
+    )
+
+    def settings(self) -> Knowledge:
+        """Return it in canonical form."""
+        return Knowledge(self.mode, self.footer, self.max_tokens)
+
+
 class AgentWrite(Body):
     """An agent as its owner wants it; what is not said takes its default."""
 
@@ -74,6 +98,10 @@ class AgentWrite(Body):
     role_ids: list[uuid.UUID] = Field(default_factory=list, max_length=_MAX_ROLES)
     avatar_url: Annotated[str, AfterValidator(_check_avatar), Field(max_length=500)] | None = None
     learn_from_interaction: bool = False
+    collection_ids: list[uuid.UUID] = Field(
+        default_factory=list, max_length=_MAX_COLLECTIONS, description="Collections it answers from."
+    )
+    rag: KnowledgeWrite = Field(default_factory=KnowledgeWrite)
 
     @model_validator(mode="after")
     def _check_together(self) -> "AgentWrite":
@@ -96,6 +124,8 @@ class AgentWrite(Body):
             role_ids=frozenset(self.role_ids),
             avatar_url=self.avatar_url,
             learn_from_interaction=self.learn_from_interaction,
+            collection_ids=frozenset(self.collection_ids),
+            knowledge=self.rag.settings(),
         )
 
     def _options(self) -> dict[str, Any]:
@@ -107,7 +137,7 @@ class AgentWrite(Body):
 
 
 class AgentRead(Reply):
-    """An agent; prompt and shares are null for those it is shared with."""
+    """An agent; prompt, shares and collections are null for those it is shared with."""
 
     id: uuid.UUID
     name: str
@@ -124,6 +154,8 @@ class AgentRead(Reply):
     role_ids: list[uuid.UUID] | None
     avatar_url: str | None
     learn_from_interaction: bool
+    collection_ids: list[uuid.UUID] | None
+    rag: KnowledgeWrite
     capabilities: list[str]
     is_available: bool
     is_writable: bool
@@ -149,5 +181,7 @@ def _fields(view: AgentView) -> dict[str, Any]:
         "is_available": view.is_available,
         "is_writable": view.is_writable,
         "system_prompt": agent.system_prompt if view.is_writable else None,
+        "collection_ids": list(view.collection_ids) if view.is_writable else None,
+        "rag": write_knowledge(read_knowledge(agent.knowledge or {})),
         "role_ids": [share.role_id for share in agent.shares] if view.is_writable else None,
     }

@@ -8,7 +8,8 @@ from backend.core.db.database import Database, Transaction
 from backend.core.db.pages import Page, PageQuery
 from backend.core.db.tables import utc_now
 from backend.core.errors import Conflict, InvalidRequest, NotFound, NotPermitted, Unprocessable
-from backend.features.agents.drafts import AgentDraft
+from backend.features.agents.collections import collections_of, link, readable
+from backend.features.agents.drafts import AgentDraft, read_knowledge, write_knowledge
 from backend.features.agents.index import AgentIndex, full_name
 from backend.features.agents.models import Agent, AgentShare
 from backend.features.agents.repository import AgentRepository, OwnedAgent, listed_for
@@ -34,6 +35,7 @@ class AgentView:
     """Whether its base is there."""
     is_writable: bool
     """Whether the caller may read and change all of it; others do not see its prompt."""
+    collection_ids: Sequence[uuid.UUID] = ()
 
 
 class AgentService:
@@ -51,14 +53,19 @@ class AgentService:
         async with self._database.reading() as session:
             found = await self._agents.page(session, listed_for(principal, own=own), query)
             names = await self._agents.trigrammes(session, {agent.owner_id for agent in found.items})
-        views = [await self._view(OwnedAgent(agent, names[agent.owner_id]), principal) for agent in found.items]
+            linked = await collections_of(session, [agent.id for agent in found.items])
+        views = [
+            await self._view(OwnedAgent(agent, names[agent.owner_id]), principal, linked.get(agent.id, ()))
+            for agent in found.items
+        ]
         return Page(views, found.total, found.skip, found.limit)
 
     async def get(self, principal: Principal, agent_id: uuid.UUID) -> AgentView:
         """Return an agent the caller may use; raise `NotFound` for any other."""
         async with self._database.reading() as session:
             owned = await self._usable(session, principal, agent_id)
-        return await self._view(owned, principal)
+            linked = await collections_of(session, [agent_id])
+        return await self._view(owned, principal, linked.get(agent_id, ()))
 
     async def create(self, caller: Caller, draft: AgentDraft) -> AgentView:
         """Make an agent of the caller's; raise `Conflict` when they have one of that name."""
@@ -77,9 +84,10 @@ class AgentService:
             agent = Agent(owner_id=owner_id, name=draft.name, shares=[])
             await self._fill(session, principal, agent, draft)
             await self._agents.add(session, agent)
+            await self._link(session, agent, draft)
             await self._note(session, caller, "agent.create", agent, draft)
         await self._index.changed()
-        return await self._view(OwnedAgent(agent, principal.trigramme), principal)
+        return await self._view(OwnedAgent(agent, principal.trigramme), principal, sorted(draft.collection_ids))
 
     async def replace(self, caller: Caller, agent_id: uuid.UUID, draft: AgentDraft) -> AgentView:
         """Make an agent what the draft says; only its owner may, and whoever manages agents."""
@@ -98,9 +106,10 @@ class AgentService:
             if other is not None and other.id != agent.id:
                 raise Conflict(f"there is an agent named '{draft.name}' already; choose another name")
             await self._fill(session, principal, agent, draft)
+            await self._link(session, agent, draft)
             await self._note(session, caller, "agent.update", agent, draft)
         await self._index.changed()
-        return await self._view(owned, principal)
+        return await self._view(owned, principal, sorted(draft.collection_ids))
 
     async def delete(self, caller: Caller, agent_id: uuid.UUID) -> None:
         """Remove an agent; only its owner may, and whoever manages agents."""
@@ -124,6 +133,8 @@ class AgentService:
             role_ids=frozenset(share.role_id for share in kept.shares),
             avatar_url=kept.avatar_url,
             learn_from_interaction=kept.learn_from_interaction,
+            collection_ids=await self._collections(kept.id),
+            knowledge=read_knowledge(kept.knowledge or {}),
         )
         return await self.replace(caller, kept.id, stays)
 
@@ -168,9 +179,21 @@ class AgentService:
         agent.system_prompt = draft.system_prompt
         agent.parameters, agent.messages = dict(draft.parameters or {}), list(draft.messages)
         agent.is_public, agent.avatar_url = draft.is_public, draft.avatar_url
-        agent.learn_from_interaction = draft.learn_from_interaction
+        agent.learn_from_interaction, agent.knowledge = draft.learn_from_interaction, write_knowledge(draft.knowledge)
         agent.shares = [kept.get(role_id) or AgentShare(role_id=role_id) for role_id in sorted(draft.role_ids)]
         agent.updated_at = utc_now()  # even when only the shares changed
+
+    async def _link(self, session: Transaction, agent: Agent, draft: AgentDraft) -> None:
+        """Let an agent answer from the collections of the draft; its owner must be allowed to read those it gains."""
+        kept = frozenset((await collections_of(session, [agent.id])).get(agent.id, ()))
+        added = draft.collection_ids - kept
+        if added and not added <= await readable(session, agent.owner_id, added):
+            raise Unprocessable("one of these collections is not there for the agent's owner; choose one of theirs")
+        await link(session, agent.id, added, kept - draft.collection_ids)
+
+    async def _collections(self, agent_id: uuid.UUID) -> frozenset[uuid.UUID]:
+        async with self._database.reading() as session:
+            return frozenset((await collections_of(session, [agent_id])).get(agent_id, ()))
 
     async def _check_roles(self, session: Transaction, principal: Principal, wanted: frozenset[uuid.UUID]) -> None:
         """Refuse roles that are not there for the caller: their own, or any for those who see all."""
@@ -191,7 +214,7 @@ class AgentService:
             raise NotPermitted("this agent is shared with you; only its owner may change or publish it")
         return owned
 
-    async def _view(self, owned: OwnedAgent, principal: Principal) -> AgentView:
+    async def _view(self, owned: OwnedAgent, principal: Principal, linked: Sequence[uuid.UUID]) -> AgentView:
         agent = owned.agent
         base = parse_name(agent.model)
         model = None if base is None else await self._catalog.find_base(base)
@@ -201,14 +224,17 @@ class AgentService:
             [] if model is None else list_capabilities(model.info),
             model is not None,
             _may_write(agent, principal),
+            linked,
         )
 
     async def _note(
         self, session: Transaction, caller: Caller, action: str, agent: Agent, draft: AgentDraft | None
     ) -> None:
-        told = {"name": agent.name, "model": agent.model, "is_public": agent.is_public}
-        details = told if draft is None else {**told, "role_ids": sorted(map(str, draft.role_ids))}
-        await self._audit.record(session, caller, action, Subject("agent", agent.id, agent.owner_id), details)
+        told: dict[str, object] = {"name": agent.name, "model": agent.model, "is_public": agent.is_public}
+        if draft is not None:
+            told["role_ids"] = sorted(map(str, draft.role_ids))
+            told["collection_ids"] = sorted(map(str, draft.collection_ids))
+        await self._audit.record(session, caller, action, Subject("agent", agent.id, agent.owner_id), told)
 
 
 def require_owner(principal: Principal) -> uuid.UUID:

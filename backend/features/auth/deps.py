@@ -5,10 +5,12 @@ Every route names one of them; a test walks the routes and fails on one that doe
 
 import re
 from functools import partial
+from urllib.parse import unquote
 
 from fastapi import Depends, Request
 
-from backend.features.auth.context import CallContext
+from backend.core.errors import InvalidRequest
+from backend.features.auth.context import NO_WISH, CallContext, KnowledgeWish
 from backend.features.auth.principal import Principal
 from backend.web.access import REQUEST_ID
 
@@ -17,6 +19,8 @@ _PRINCIPAL = "passerelle.principal"
 
 _CONVERSATION = "x-openwebui-chat-id"
 """Open WebUI names the chat here, also on the calls that title or tag it (`clients.md` 5)."""
+_KNOWLEDGE = "x-rag"
+_MAX_NAMED, _MAX_WISH = 20, 4000
 _VALID_CONVERSATION = re.compile(r"[A-Za-z0-9._:-]{1,100}", re.ASCII)
 
 
@@ -41,7 +45,25 @@ def context_of(request: Request) -> CallContext:
     """Return who is calling and in which conversation, on a route with the policy `CALLERS`."""
     named = request.headers.get(_CONVERSATION, "")
     conversation = named if _VALID_CONVERSATION.fullmatch(named) else ""
-    return CallContext(principal_of(request), conversation, request_id=request.scope.get(REQUEST_ID, "-"))
+    wish = _read_wish(request.headers.get(_KNOWLEDGE, ""))
+    request_id = request.scope.get(REQUEST_ID, "-")
+    return CallContext(principal_of(request), conversation, request_id=request_id, knowledge=wish)
+
+
+def _read_wish(header: str) -> KnowledgeWish:
+    """Return what `X-RAG` says: `on`, `off`, or `collection=<id or name>,...` with names percent-encoded."""
+    text = header.strip()
+    if text.lower() in {"", "on"}:
+        return NO_WISH
+    if text.lower() == "off":
+        return KnowledgeWish(is_off=True)
+    key, _, value = text.partition("=")
+    named = tuple(filter(None, (unquote(part, errors="replace").strip() for part in value.split(","))))
+    if key.strip().lower() != "collection" or not 0 < len(named) <= _MAX_NAMED or len(value) > _MAX_WISH:
+        raise InvalidRequest(
+            f"X-RAG takes 'on', 'off' or 'collection=' and up to {_MAX_NAMED} ids or names with commas between"
+        )
+    return KnowledgeWish(collections=named)
 
 
 async def _anyone(request: Request) -> None:  # noqa: ARG001 (a policy takes the request)

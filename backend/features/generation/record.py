@@ -14,6 +14,7 @@ from backend.features.auth.context import CallContext
 from backend.features.catalog.service import CatalogModel
 from backend.features.generation.transcript import Transcript
 from backend.llm.events import Usage
+from backend.llm.grounding import Grounding
 from backend.llm.types import ChatRequest, CompletionRequest, EmbedRequest, TranscriptionRequest
 
 _log = get_logger(__name__)
@@ -51,6 +52,8 @@ class Answered:
     first_token_seconds: float | None = None
     error: str = ""
     """The sentence the caller was told."""
+    grounding: Grounding | None = None
+    """What the answer stands on, where knowledge was put before the question."""
 
 
 class Record(Protocol):

@@ -1,4 +1,4 @@
-"""The pipeline of a request, top to bottom: enrich, admit, record, route, open upstream, prime, stream, settle."""
+"""The pipeline of a request: enrich, admit, record, augment, route, open upstream, prime, stream, settle."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
@@ -21,6 +21,7 @@ from backend.features.catalog.backends import Backend, Permit
 from backend.features.catalog.service import Candidate, CatalogModel
 from backend.features.generation.admission import Admission
 from backend.features.generation.answer import EncodedAnswer, VerbatimAnswer
+from backend.features.generation.augment import Augmented, Augmenter, GroundedStream
 from backend.features.generation.enrich import enrich
 from backend.features.generation.estimate import CHARACTERS_PER_TOKEN, estimate_tokens, prompt_characters
 from backend.features.generation.meter import Meter
@@ -29,6 +30,7 @@ from backend.features.generation.routing import RetryBudget, choose
 from backend.features.generation.transcript import Transcript
 from backend.llm.errors import ModelNotFound, ProviderAuthFailed, ProviderError, UnsupportedFeature
 from backend.llm.events import Usage
+from backend.llm.grounding import Grounding
 from backend.llm.names import parse_name
 from backend.llm.ports import Answer, Encoder, EventStream, LineStream
 from backend.llm.types import (
@@ -57,11 +59,15 @@ class GenerationService:
     Args:
         admission: the queue before everything.
         recorders: keep what is asked and answered, and may refuse it; asked in this order.
+        augmenter: puts knowledge before conversations; None where there is none.
     """
 
-    def __init__(self, admission: Admission, recorders: Sequence[Recorder] = ()) -> None:
+    def __init__(
+        self, admission: Admission, recorders: Sequence[Recorder] = (), augmenter: Augmenter | None = None
+    ) -> None:
         self._admission = admission
         self._recorders = recorders
+        self._augmenter = augmenter
         self._budget = RetryBudget()
 
     async def open_answer(
@@ -79,11 +85,19 @@ class GenerationService:
         asked_for, request = request, enrich(request, model.preset)
         meter = Meter(monotonic_ns(), lambda: prompt_characters(request))
         asked = Asked(context, model, asked_for, lambda: estimate_tokens(request), Transcript())
+        augmented: Augmented | None = None
+
+        async def prepare() -> None:
+            nonlocal request, augmented
+            if self._augmenter is not None and isinstance(request, ChatRequest):
+                augmented = await self._augmenter.augment(asked, request)
+                request = request if augmented is None else augmented.request
 
         async def open_at(candidate: Candidate, records: Records) -> Answer:
             meter.sent()
             permit = candidate.backend.breaker.acquire()
-            settle = _Settling(candidate, meter, permit, self._admission.leave, records)
+            grounding = None if augmented is None else augmented.grounding
+            settle = _Settling(candidate, meter, permit, self._admission.leave, records, grounding)
             transcript = asked.transcript if records.wants_text else None
             asked.transcript.clear()
             passthrough = candidate.backend.passthrough
@@ -96,6 +110,7 @@ class GenerationService:
                         settle,
                     )
                 events = await _open_stream(candidate.backend, replace(request, model=candidate.info.model_id))
+                events = events if augmented is None else GroundedStream(events, augmented)
                 return await _prime(
                     EncodedAnswer(events, encoder, meter, settle.finish, transcript, is_streamed=request.stream),
                     settle,
@@ -104,7 +119,7 @@ class GenerationService:
                 settle.failed_to_open(error)
                 raise
 
-        return await self._admitted(asked, open_at, meter)
+        return await self._admitted(asked, open_at, meter, prepare)
 
     async def embed(self, model: CatalogModel, request: EmbedRequest, context: CallContext) -> Embeddings:
         """Return one vector per text, as the upstream gave them."""
@@ -164,12 +179,20 @@ class GenerationService:
         self._admission.leave()
         return result
 
-    async def _admitted(self, asked: Asked, attempt: "Attempt[Result]", meter: Meter) -> Result:
+    async def _admitted(
+        self,
+        asked: Asked,
+        attempt: "Attempt[Result]",
+        meter: Meter,
+        prepare: Callable[[], Awaitable[None]] | None = None,
+    ) -> Result:
         """Run `attempt` in a place of the queue, with one more try where that is safe; the place stays taken."""
         await self._admission.enter()
         records = Records()
         try:
             records = await Records.begin(self._recorders, asked)
+            if prepare is not None:
+                await prepare()
             return await self._try_twice(asked.model, asked.request.model, lambda at: attempt(at, records))
         except BaseException as error:
             self._admission.leave()
@@ -230,13 +253,20 @@ class _Settling:
     """What is due when an answer ends: the place in the queue, the breaker, metrics and one line of log."""
 
     def __init__(
-        self, candidate: Candidate, meter: Meter, permit: Permit, leave: Callable[[], None], records: Records
+        self,
+        candidate: Candidate,
+        meter: Meter,
+        permit: Permit,
+        leave: Callable[[], None],
+        records: Records,
+        grounding: Grounding | None,
     ) -> None:
         self._candidate = candidate
         self._meter = meter
         self._permit = permit
         self._leave = leave
         self._records = records
+        self._grounding = grounding
         self._is_open = True
         candidate.backend.in_flight += 1
         ACTIVE.inc()
@@ -282,7 +312,7 @@ class _Settling:
         )
         model_id, told = self._candidate.info.model_id, "" if error is None else error.message
         first = self._meter.first_token_seconds
-        await self._records.finish(Answered(outcome, usage, backend, model_id, seconds, first, told))
+        await self._records.finish(Answered(outcome, usage, backend, model_id, seconds, first, told, self._grounding))
 
     def _release(self) -> None:
         self._candidate.backend.in_flight -= 1

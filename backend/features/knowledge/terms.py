@@ -45,6 +45,16 @@ def query_terms(text: str, languages: Sequence[Language]) -> list[str]:
     return list(terms | dict.fromkeys(references(text)))
 
 
+def query_words(text: str, languages: Sequence[Language]) -> list[frozenset[str]]:
+    """Return the words of a question that say something in any of the languages, each as all terms it may be under."""
+    words = list(dict.fromkeys(_words(text)))
+    silent = frozenset().union(*(STOPWORDS[language] for language in languages))
+    telling = [word for word in words if fold(word) not in silent] or words
+    return [
+        frozenset(_stem(form, language) for language in languages for form in (word, fold(word))) for word in telling
+    ]
+
+
 def references(text: str) -> list[str]:
     """Return what is written in one with joints and has a digit in it, as one term each."""
     found = (match for match in _COMPOUND.findall(fold(text)) if len(match) <= _MAX_WORD)

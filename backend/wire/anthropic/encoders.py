@@ -13,6 +13,7 @@ from typing import Any, assert_never
 
 from backend.core.errors import GatewayError
 from backend.llm.events import ChatEvent, Finished, Started, TextDelta, ThinkingDelta
+from backend.llm.grounding import write_grounding
 from backend.llm.types import ToolCall
 from backend.wire.anthropic.errors import write_error
 from backend.wire.jsontext import encode_json, quote
@@ -187,7 +188,8 @@ class ObjectEncoder:
 
     def _whole(self, done: Finished) -> bytes:
         end = _ending(done, has_calls=self._has_calls)
-        return encode_json(_message(self._message_id, self._model, self._blocks, end["delta"], end["usage"]))
+        message = _message(self._message_id, self._model, self._blocks, end["delta"], end["usage"])
+        return encode_json({**message, **write_grounding(done.grounding)})
 
 
 def _event(name: str, fields: dict[str, Any]) -> bytes:
@@ -210,4 +212,5 @@ def _ending(done: Finished, *, has_calls: bool) -> dict[str, Any]:
     """Return why the answer ended and what it took; which stop sequence ended it, no upstream tells."""
     reason = "tool_use" if has_calls else "max_tokens" if done.reason == "length" else "end_turn"
     usage = {"input_tokens": done.usage.prompt_tokens or 1, "output_tokens": done.usage.completion_tokens or 1}
-    return {"delta": {"stop_reason": reason, "stop_sequence": None}, "usage": usage}
+    stop = {"stop_reason": reason, "stop_sequence": None}
+    return {"delta": stop, "usage": usage, **write_grounding(done.grounding)}

@@ -11,6 +11,7 @@ from typing import Any, assert_never
 from backend.core.clock import Timestamps
 from backend.core.errors import GatewayError
 from backend.llm.events import ChatEvent, Finished, Started, TextDelta, ThinkingDelta
+from backend.llm.grounding import write_grounding
 from backend.llm.types import ToolCall
 from backend.wire.collected import Collected
 from backend.wire.jsontext import encode_json, quote
@@ -154,4 +155,4 @@ class ObjectEncoder:
 def _finish(done: Finished, extra: dict[str, Any]) -> dict[str, Any]:
     """Order the last fields as Ollama does: the reason, then what belongs to the answer, then the metrics."""
     fields = metrics(done)
-    return {"done_reason": fields.pop("done_reason"), **extra, **fields}
+    return {"done_reason": fields.pop("done_reason"), **extra, **fields, **write_grounding(done.grounding)}

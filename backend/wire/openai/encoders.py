@@ -13,6 +13,7 @@ from typing import Any, Literal, assert_never
 
 from backend.core.errors import GatewayError
 from backend.llm.events import ChatEvent, Finished, Started, TextDelta, ThinkingDelta
+from backend.llm.grounding import write_grounding
 from backend.llm.types import ToolCall
 from backend.wire.collected import Collected
 from backend.wire.jsontext import encode_json, quote
@@ -125,7 +126,8 @@ class ChatStreamEncoder:
         if not self._is_begun:
             chunks.append(self._delta({"content": ""}))
         reason = "tool_calls" if self._calls_written else done.reason
-        chunks.append(self._chunk({"index": 0, "delta": {}, "finish_reason": reason}))
+        choice = {"index": 0, "delta": {}, "finish_reason": reason}
+        chunks.append(write_event({**self._fields, "choices": [choice], **write_grounding(done.grounding)}))
         chunks += end_stream(self._fields, done, include_usage=self._include_usage)
 
 
@@ -195,7 +197,8 @@ class ChatObjectEncoder:
         reason = "tool_calls" if answer.calls else done.reason
         choice = {"index": 0, "message": message, "finish_reason": reason, **write_logprobs(answer.logprobs)}
         head = self._heading.fields("chat.completion")
-        return encode_json({**head, "choices": [choice], "usage": write_usage(done)})
+        told = {"usage": write_usage(done), **write_grounding(done.grounding)}
+        return encode_json({**head, "choices": [choice], **told})
 
 
 class CompletionObjectEncoder:

@@ -13,6 +13,7 @@ from typing import Any, Literal, assert_never
 
 from backend.core.errors import GatewayError
 from backend.llm.events import ChatEvent, Finished, Started, TextDelta, ThinkingDelta
+from backend.llm.grounding import write_grounding
 from backend.llm.types import ToolCall
 from backend.wire.jsontext import encode_json, quote
 from backend.wire.openai.error_reply import write_error
@@ -68,6 +69,7 @@ class ReplyHead:
             "top_p": body.top_p,
             "truncation": "disabled",
             "usage": None if done is None else _usage(done),
+            **write_grounding(None if done is None else done.grounding),
         }
 
     def reasoning(self, index: int, text: str) -> Item:

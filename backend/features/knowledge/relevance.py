@@ -1,0 +1,73 @@
+"""Whether a passage has anything to do with a question: nothing is better than what only looks like an answer."""
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+_TELLING_SHARE, _TELLING_FEW = 0.05, 5
+"""A word tells passages apart that is in one of twenty (an idf over 3), or in a handful where there are few."""
+_FREQUENT_SHARE, _FREQUENT_LEAST = 0.1, 1_000
+"""A word in more than one of ten is not looked for, once that is many."""
+_MOST_TERMS = 16
+_ENOUGH_WORDS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Embedders:
+    """What is known of an embedder's vectors: how much they count beside words, and from which cosine on they tell."""
+
+    weight: float
+    cosine: float
+
+
+_KNOWN = (
+    (("mistral-embed", "codestral-embed"), Embedders(0.5, 0.68)),
+    (("bge-m3", "embeddinggemma", "qwen3-embedding", "arctic-embed2", "arctic-embed-l-v2", "multilingual"),
+     Embedders(0.5, 0.45)),
+    (("nomic-embed", "minilm", "mxbai", "bge-small-en", "bge-base-en", "bge-large-en"), Embedders(0.3, 0.4)),
+)  # fmt: skip
+_UNKNOWN = Embedders(0.4, 0.45)
+
+
+def judge(model: str) -> Embedders:
+    """Return how far an embedder is trusted, by its name: a multilingual one more than an English one."""
+    name = model.lower()
+    return next((known for words, known in _KNOWN if any(word in name for word in words)), _UNKNOWN)
+
+
+def rare_first(terms: Collection[str], counts: Mapping[str, int], passages: int) -> list[str]:
+    """Return the terms worth looking for: those in the fewest passages, without those in many."""
+    most = max(passages * _FREQUENT_SHARE, _FREQUENT_LEAST)
+    known = [term for term in dict.fromkeys(terms) if 0 < counts.get(term, 0) <= most]
+    return sorted(known, key=lambda term: counts[term])[:_MOST_TERMS]
+
+
+class KeywordGate:
+    """Lets passages through that hold enough of a question: two of its words, one of which tells passages apart.
+
+    On fr-piaf that admits 84 % of the right paragraphs and 0.8 % of others; two telling words would admit 80 %.
+
+    Args:
+        words: of the question, each as the terms it may be under.
+        exact: references in it; one of them is enough.
+        counts: in how many passages each term is.
+        passages: how many there are.
+    """
+
+    def __init__(
+        self, words: Sequence[frozenset[str]], exact: Collection[str], counts: Mapping[str, int], passages: int
+    ) -> None:
+        most = max(math.floor(passages * _TELLING_SHARE), _TELLING_FEW)
+        telling = [word for word in words if max((counts.get(term, 0) for term in word), default=0) <= most]
+        self._words = words
+        self._telling = frozenset().union(*(telling or words))
+        self._exact = frozenset(exact)
+        self._enough = min(_ENOUGH_WORDS, max(len(words), 1))
+
+    def admits(self, terms: frozenset[str]) -> bool:
+        """Whether a passage with these terms has to do with the question."""
+        if not self._exact.isdisjoint(terms):
+            return True
+        if self._telling.isdisjoint(terms):
+            return False
+        return sum(not word.isdisjoint(terms) for word in self._words) >= self._enough
