@@ -112,6 +112,7 @@ async def open_container(settings: Settings) -> AsyncIterator[Container]:
         generation = GenerationService(Admission(_admission_limits(settings)), augmenter=augmenter)
         intake = Intake(catalog, generation, recent)
         vectors = await stack.enter_async_context(open_vectors(settings, database, catalog, generation))
+        retrieval.use_vectors(vectors.nearest())
         indexer = vectors.indexer
         knowledge = await stack.enter_async_context(open_knowledge(settings, database, audit, indexer=indexer))
         agents = AgentService(database, index, catalog, audit)

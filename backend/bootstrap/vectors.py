@@ -14,10 +14,12 @@ from backend.core.db.database import Database
 from backend.core.errors import ConfigurationError
 from backend.features.catalog.service import CatalogService
 from backend.features.generation.service import GenerationService
+from backend.features.knowledge.dense import DenseSearch
 from backend.features.knowledge.embedder_choice import EmbedderChoice
 from backend.features.knowledge.embedders import Embedders
 from backend.features.knowledge.index_keeper import IndexKeeper
 from backend.features.knowledge.indexing import VectorIndexer
+from backend.features.knowledge.ports import TextEmbedder
 from backend.features.knowledge.routed_index import RoutedIndex
 from backend.features.knowledge.upkeep import Upkeep
 from backend.features.knowledge.vector_rows import VectorRows
@@ -38,6 +40,15 @@ class Vectors:
     upkeep: Upkeep
     kind: str
     """Which kind of index is kept: embedded, server or exact."""
+
+    def nearest(self) -> DenseSearch:
+        """Return what searches by the vectors that are searched now."""
+
+        def searched() -> TextEmbedder | None:
+            used = self.embedders.searched
+            return None if used is None else used.embedder
+
+        return DenseSearch(searched, self.index)
 
 
 def index_kind(settings: Settings) -> str:

@@ -1,10 +1,10 @@
 """Search by vectors: one index per collection, agent and chat, all at once."""
 
 import asyncio
-import uuid
 from collections.abc import Callable, Iterator, Sequence
-from typing import Literal, Protocol
+from typing import Protocol
 
+from backend.features.knowledge.index_names import IndexName
 from backend.features.knowledge.ports import Fingerprint, TextEmbedder, VectorIndex
 from backend.features.knowledge.scopes import Scope
 
@@ -62,15 +62,10 @@ class DenseSearch:
         return dict(sorted((hit for hits in found for hit in hits), key=lambda hit: -hit[1])[:limit])
 
 
-def index_name(kind: Literal["kb", "agent", "chat"], scope_id: uuid.UUID, made_by: Fingerprint) -> str:
-    """Return the name of the index of a collection (`kb`), an agent or a chat."""
-    return f"{kind}_{scope_id.hex}_{made_by.value[:8]}"
-
-
 def _names(scope: Scope, made_by: Fingerprint) -> Iterator[str]:
     for collection_id in sorted(scope.collections):
-        yield index_name("kb", collection_id, made_by)
+        yield str(IndexName("kb", collection_id, made_by.value))
     if scope.agent_id is not None:
-        yield index_name("agent", scope.agent_id, made_by)
+        yield str(IndexName("agent", scope.agent_id, made_by.value))
     if scope.chat_id is not None:
-        yield index_name("chat", scope.chat_id, made_by)
+        yield str(IndexName("chat", scope.chat_id, made_by.value))

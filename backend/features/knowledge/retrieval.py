@@ -83,6 +83,10 @@ class Retrieval:
         self._kept: OrderedDict[Hashable, tuple[float, _Ranking]] = OrderedDict()
         self._counted: tuple[float, int] | None = None
 
+    def use_vectors(self, dense: Nearest) -> None:
+        """Search by vectors too, from now on: who makes them is opened after what searches."""
+        self._dense = dense
+
     async def scope_of(self, principal: Principal, collection_id: uuid.UUID) -> Scope | None:
         """Return one collection as what is searched, or None when the caller may not read it."""
         async with self._database.reading() as session:
