@@ -103,8 +103,7 @@ async def open_container(settings: Settings) -> AsyncIterator[Container]:
         bodies = _body_limits(settings)
         recent = RecentModels()
         retrieval = build_retrieval(settings, database, close_later)
-        knowledge = KnowledgeAugmenter(database, retrieval)
-        generation = GenerationService(Admission(_admission_limits(settings)), augmenter=knowledge)
+        generation = _generation(settings, KnowledgeAugmenter(database, retrieval))
         intake = Intake(catalog, generation, recent)
         agents = AgentService(database, index, catalog, audit)
         yield Container(
@@ -163,6 +162,10 @@ def _ollama_api(
 
 def _audio_api(intake: Intake, bodies: BodyLimits, max_bytes: int) -> AudioApi:
     return AudioApi(Transcriptions(intake, max_bytes=max_bytes), replace(bodies, body_bytes=max_bytes + FORM_BYTES))
+
+
+def _generation(settings: Settings, augmenter: KnowledgeAugmenter) -> GenerationService:
+    return GenerationService(Admission(_admission_limits(settings)), augmenter=augmenter)
 
 
 def _body_limits(settings: Settings) -> BodyLimits:

@@ -70,7 +70,7 @@ def index_name(kind: Literal["kb", "agent", "chat"], scope_id: uuid.UUID, made_b
 def _names(scope: Scope, made_by: Fingerprint) -> Iterator[str]:
     for collection_id in sorted(scope.collections):
         yield index_name("kb", collection_id, made_by)
-    if scope.agent_id is not None:
-        yield index_name("agent", scope.agent_id, made_by)
-    if scope.chat_id is not None:
-        yield index_name("chat", scope.chat_id, made_by)
+    if scope.own_agent is not None:
+        yield index_name("agent", scope.own_agent, made_by)
+    if scope.own_chat is not None:
+        yield index_name("chat", scope.own_chat, made_by)
