@@ -108,8 +108,7 @@ async def open_container(settings: Settings) -> AsyncIterator[Container]:
         bodies = _body_limits(settings)
         recent = RecentModels()
         retrieval = build_retrieval(settings, database, close_later)
-        augmenter = KnowledgeAugmenter(database, retrieval)
-        generation = GenerationService(Admission(_admission_limits(settings)), augmenter=augmenter)
+        generation = _generation(settings, KnowledgeAugmenter(database, retrieval))
         intake = Intake(catalog, generation, recent)
         vectors = await stack.enter_async_context(open_vectors(settings, database, catalog, generation))
         retrieval.use_vectors(vectors.nearest())
@@ -174,6 +173,10 @@ def _ollama_api(
 
 def _audio_api(intake: Intake, bodies: BodyLimits, max_bytes: int) -> AudioApi:
     return AudioApi(Transcriptions(intake, max_bytes=max_bytes), replace(bodies, body_bytes=max_bytes + FORM_BYTES))
+
+
+def _generation(settings: Settings, augmenter: KnowledgeAugmenter) -> GenerationService:
+    return GenerationService(Admission(_admission_limits(settings)), augmenter=augmenter)
 
 
 def _body_limits(settings: Settings) -> BodyLimits:

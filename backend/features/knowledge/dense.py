@@ -65,7 +65,7 @@ class DenseSearch:
 def _names(scope: Scope, made_by: Fingerprint) -> Iterator[str]:
     for collection_id in sorted(scope.collections):
         yield str(IndexName("kb", collection_id, made_by.value))
-    if scope.agent_id is not None:
-        yield str(IndexName("agent", scope.agent_id, made_by.value))
-    if scope.chat_id is not None:
-        yield str(IndexName("chat", scope.chat_id, made_by.value))
+    if scope.own_agent is not None:
+        yield str(IndexName("agent", scope.own_agent, made_by.value))
+    if scope.own_chat is not None:
+        yield str(IndexName("chat", scope.own_chat, made_by.value))

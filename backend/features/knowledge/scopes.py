@@ -7,7 +7,7 @@ Rights are asked twice: which collections there are to search, and again for eve
 import uuid
 from collections.abc import Collection as AnyOf
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from sqlalchemy import ColumnElement, Select, Uuid, and_, column, exists, false, func, or_, select, table
@@ -35,6 +35,8 @@ class Scope:
     agent_id: uuid.UUID | None = None
     """The agent, if the caller may use it."""
     chat_id: uuid.UUID | None = None
+    has_attachments: bool = True
+    """Whether documents of the agent and the chat themselves are searched too."""
 
     @property
     def collections(self) -> frozenset[uuid.UUID]:
@@ -44,11 +46,21 @@ class Scope:
     @property
     def is_empty(self) -> bool:
         """Whether there is nothing to search."""
-        return not self.collections and self.agent_id is None and self.chat_id is None
+        return not self.collections and self.own_agent is None and self.own_chat is None
 
     def without_attachments(self) -> "Scope":
         """Return the collections alone."""
-        return Scope(self.named, self.through_agent)
+        return replace(self, has_attachments=False)
+
+    @property
+    def own_agent(self) -> uuid.UUID | None:
+        """The agent whose own documents are searched."""
+        return self.agent_id if self.has_attachments else None
+
+    @property
+    def own_chat(self) -> uuid.UUID | None:
+        """The chat whose documents are searched."""
+        return self.chat_id if self.has_attachments else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,10 +124,10 @@ def searched(scope: Scope) -> ColumnElement[bool]:
     ways: list[ColumnElement[bool]] = [false()]
     if scope.collections:
         ways.append(Chunk.collection_id.in_(scope.collections))
-    if scope.agent_id is not None:
-        ways.append(Chunk.agent_id == scope.agent_id)
-    if scope.chat_id is not None:
-        ways.append(Chunk.chat_id == scope.chat_id)
+    if scope.own_agent is not None:
+        ways.append(Chunk.agent_id == scope.own_agent)
+    if scope.own_chat is not None:
+        ways.append(Chunk.chat_id == scope.own_chat)
     return and_(Chunk.is_live, or_(*ways))
 
 
@@ -127,9 +139,10 @@ def permits(principal: Principal, scope: Scope) -> ColumnElement[bool]:
         ways.append(Document.collection_id.in_(readable))
     if scope.agent_id is not None:
         ways.append(Document.collection_id.in_(_through(principal, scope.agent_id)))
-        ways.append(Document.agent_id.in_(usable_ids(principal).where(Agent.id == scope.agent_id)))
-    if scope.chat_id is not None and principal.user_id is not None:
-        ways.append(and_(Document.chat_id == scope.chat_id, Document.owner_id == principal.user_id))
+    if scope.own_agent is not None:
+        ways.append(Document.agent_id.in_(usable_ids(principal).where(Agent.id == scope.own_agent)))
+    if scope.own_chat is not None and principal.user_id is not None:
+        ways.append(and_(Document.chat_id == scope.own_chat, Document.owner_id == principal.user_id))
     return or_(*ways)
 
 
