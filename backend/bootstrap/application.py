@@ -31,6 +31,8 @@ from backend.features.ollama_api.router import public as ollama_public
 from backend.features.ollama_api.router import router as ollama
 from backend.features.openai_api.router import router as openai
 from backend.features.responses_api.router import router as responses
+from backend.features.usage.admin_router import router as admin_usage
+from backend.features.usage.router import router as usage
 from backend.web.access import AccessLog
 from backend.web.openapi import DocumentedApplication
 from backend.web.origins import OriginGuard
@@ -50,10 +52,12 @@ ROUTERS = (
     accounts,
     agents,
     keys,
+    usage,
     users,
     roles,
     admin_agents,
     admin_keys,
+    admin_usage,
     audit,
     admin_backends,
 )
@@ -74,6 +78,7 @@ def build_application(settings: Settings) -> FastAPI:
         async with open_container(settings) as container:
             container.catalog.start()
             container.running.start()
+            await container.usage.housekeeping.start()
             if container.authenticator.requires_key:
                 await announce_bootstrap(container.accounts)
             settle_memory()

@@ -12,6 +12,7 @@ from backend.bootstrap.keys import open_keys
 from backend.bootstrap.safety import accepted_keys, check_login_provider, check_workers, registered_public_keys
 from backend.bootstrap.signing_key import signing_key
 from backend.bootstrap.store import open_database, prepared
+from backend.bootstrap.usage import open_usage
 from backend.core.config import OllamaSettings, Settings
 from backend.core.db.database import Database
 from backend.core.db.group_commit import GroupCommit
@@ -44,6 +45,7 @@ from backend.features.openai_api.inference import Inference as OpenAIInference
 from backend.features.openai_api.models import Models as OpenAIModels
 from backend.features.responses_api.deps import ResponsesApi
 from backend.features.responses_api.service import Responses
+from backend.features.usage.deps import Usage
 from backend.providers.http import Upstream
 from backend.web.body import BodyLimits
 
@@ -62,6 +64,7 @@ class Container:
     running: RunningCalls
     catalog: CatalogService
     generation: GenerationService
+    usage: Usage
     agents: AgentService
     ollama_api: OllamaApi
     anthropic_api: AnthropicApi
@@ -98,7 +101,8 @@ async def open_container(settings: Settings) -> AsyncIterator[Container]:
         stack.push_async_callback(catalog.aclose)
         bodies = _body_limits(settings)
         recent = RecentModels()
-        generation = GenerationService(Admission(_admission_limits(settings)))
+        usage = await stack.enter_async_context(open_usage(settings, database, commits, audit))
+        generation = GenerationService(Admission(_admission_limits(settings)), (usage.recorder,))
         intake = Intake(catalog, generation, recent)
         agents = AgentService(database, index, catalog, audit)
         yield Container(
@@ -112,6 +116,7 @@ async def open_container(settings: Settings) -> AsyncIterator[Container]:
             running=running,
             catalog=catalog,
             generation=generation,
+            usage=usage,
             ollama_api=_ollama_api(settings.ollama, intake, catalog, recent, agents, bodies),
             agents=agents,
             responses_api=ResponsesApi(Responses(intake), bodies),

@@ -5,7 +5,8 @@ from backend.features.accounts import models as accounts
 from backend.features.agents import models as agents
 from backend.features.audit import models as audit
 from backend.features.keys import models as keys
+from backend.features.usage import models as usage
 
-MODELS = (accounts, agents, audit, keys)
+MODELS = (accounts, agents, audit, keys, usage)
 METADATA = Table.metadata
 """All tables; complete because the modules above are imported here."""

@@ -19,3 +19,7 @@ CIRCUIT_OPEN = Gauge(
     multiprocess_mode="livemax",
 )
 REQUESTS = Counter("passerelle_requests", "HTTP requests", ["route", "status"])
+QUOTA_REFUSALS = Counter("passerelle_quota_refusals", "Requests that a quota had no room for", ["quota"])
+LEDGER_SPOOL = Gauge(
+    "passerelle_ledger_spool", "Ends of requests that wait for the database to answer", multiprocess_mode="livesum"
+)

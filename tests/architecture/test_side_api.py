@@ -75,13 +75,14 @@ def test_lists_come_in_pieces() -> None:
         shown = next(reply for status, reply in operation["responses"].items() if status[0] in "23")
         schema = shown.get("content", {}).get("application/json", {}).get("schema", {})
         parameters = {parameter["name"] for parameter in operation.get("parameters", [])}
-        is_list = schema.get("$ref", "").rpartition("/")[2].startswith("PageReply_")
+        named = DOCUMENT["components"]["schemas"].get(schema.get("$ref", "").rpartition("/")[2], {})
+        is_list = {"items", "total", "skip", "limit"} <= named.get("properties", {}).keys()
         assert is_list == ({"skip", "limit"} <= parameters), name
         assert schema.get("type") != "array", name
 
 
 def test_administration_lists_all_there_is_to_administer() -> None:
-    things = ("users", "roles", "keys", "public-keys", "agents", "sessions", "backends", "audit")
+    things = ("users", "roles", "keys", "public-keys", "agents", "sessions", "backends", "audit", "usage")
     assert {f"GET /api/v1/admin/{thing}" for thing in things} <= OPERATIONS.keys()
 
 

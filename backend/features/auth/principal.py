@@ -28,6 +28,7 @@ class Permission(StrEnum):
     """See, change and delete everybody's agents."""
     READ_BACKENDS = "backends:read"
     READ_AUDIT = "audit:read"
+    READ_USAGE = "usage:read"
 
 
 CALLER = frozenset({Permission.USE_MODELS})
@@ -57,7 +58,7 @@ class Principal:
     requests_per_minute: int | None = None
     """How many requests this credential may send in a minute; None means any number."""
     tokens_per_day: int | None = None
-    """How many tokens this credential may use in a day; told here, counted by nobody yet."""
+    """How many tokens this credential may use in a day (UTC), counted by `features.usage`; None means any number."""
 
     def may(self, permission: Permission) -> bool:
         """Whether the caller has a permission."""
