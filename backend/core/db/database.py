@@ -109,6 +109,7 @@ class _Thread:
     def __init__(self, url: URL) -> None:
         self._url = url
         self._engine: Engine | None = None
+        self._connection: Connection | None = None
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="database")
 
     async def run(self, work: Callable[[Connection], Result]) -> Result:
@@ -126,10 +127,25 @@ class _Thread:
             event.listen(engine, "connect", _prepare_durable)
             event.listen(engine, "begin", _begin)
             self._engine = engine.execution_options(**{_BEGIN: "BEGIN IMMEDIATE"})
-        with self._engine.begin() as connection:
-            return work(connection)
+        if self._connection is None:
+            self._connection = self._engine.connect()  # kept: to borrow one costs as much as a small transaction
+        try:
+            with self._connection.begin():
+                return work(self._connection)
+        except BaseException:
+            self._drop()
+            raise
+
+    def _drop(self) -> None:
+        """Begin anew after a failure, whatever it left behind."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.invalidate()
+            connection.close()
 
     def _dispose(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
         if self._engine is not None:
             self._engine.dispose()
 
