@@ -36,6 +36,12 @@ async def open_usage(
         await housekeeping.aclose()
 
 
+def usage_reports(settings: Settings, database: Database) -> UsageService:
+    """Return what reads the ledger, for who records nothing."""
+    limits = Limits(database, settings.usage.user_tokens_per_day)
+    return UsageService(database, AuditLog(database), limits, settings.usage.currency)
+
+
 def _longest_answer(settings: Settings) -> timedelta:
     """Return how old a request under way can be, twice over; a settlement that comes later still counts."""
     return timedelta(seconds=2 * (settings.limits.queue_seconds + settings.timeouts.total_seconds))

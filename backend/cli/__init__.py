@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from backend import __version__
-from backend.cli import accounts, ask, doctor, keys, serve
+from backend.cli import accounts, ask, doctor, keys, serve, usage
 from backend.core.errors import ConfigurationError
 
 app = typer.Typer(
@@ -74,6 +74,15 @@ def doctor_command() -> None:
 def migrate_command() -> None:
     """Bring the database's tables up to date; needed once per version with PostgreSQL."""
     accounts.migrate()
+
+
+@app.command("usage")
+def usage_command(
+    user: Annotated[str | None, typer.Option(help="Email of one account; its models are listed then.")] = None,
+    days: Annotated[int, typer.Option(help="How many days, today (UTC) included.", min=1, max=3650)] = 30,
+) -> None:
+    """Print what was used, by user or by model."""
+    usage.show(user, days)
 
 
 @admin.command("create")

@@ -24,6 +24,8 @@ Writer = Callable[[Connection, Sequence[Item]], Sequence[Result]]
 
 _MAX_BATCH = 256
 _MAX_WAITING = 20_000
+_LINGER_SECONDS = 0.05
+"""How long a write waits for company that nobody waits for."""
 _FULL = "the gateway's database cannot keep up; try again"
 
 
@@ -42,20 +44,34 @@ class GroupCommit:
         self._waiting: list[_Write] = []
         self._has_work = asyncio.Event()
         self._is_closing = False
+        self._is_timed = False
         self._task: asyncio.Task[None] | None = None
 
-    def write(self, writer: "Writer[Item, Result]", item: Item) -> "asyncio.Future[Result]":
+    def write(self, writer: "Writer[Item, Result]", item: Item, *, is_urgent: bool = True) -> "asyncio.Future[Result]":
         """Put an item in the queue; return what becomes its result once it is committed.
 
         Abandoning the result does not take the write back. The result raises `GatewayError` when the store does not
         answer or refuses the item.
+
+        Args:
+            writer: writes it.
+            item: what is written.
+            is_urgent: whether somebody waits; else it goes with the next commit, or with one of its own soon.
         """
         if len(self._waiting) >= _MAX_WAITING or self._is_closing:
             raise Overloaded(_FULL, retry_after=2.0)
         write = _Write(writer, item)
         self._waiting.append(write)
-        self._has_work.set()
+        if is_urgent or len(self._waiting) >= _MAX_BATCH:
+            self._has_work.set()
+        elif not self._is_timed:
+            self._is_timed = True
+            asyncio.get_running_loop().call_later(_LINGER_SECONDS, self._ring)
         return write.done
+
+    def _ring(self) -> None:
+        self._is_timed = False
+        self._has_work.set()
 
     def start(self) -> None:
         """Begin to commit."""

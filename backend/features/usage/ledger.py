@@ -50,7 +50,7 @@ class Ledger:
     def begin(self, entry: Entry) -> Written | None:
         """Let a request without quotas be written down soon; None when the store takes no more."""
         try:
-            return self._commits.write(write, Begin(entry))
+            return self._commits.write(write, Begin(entry), is_urgent=False)
         except Overloaded:
             return None
 
@@ -77,7 +77,7 @@ class Ledger:
             waits: whether the result comes when it is written, instead of at once.
         """
         try:
-            written = self._commits.write(write, end)
+            written = self._commits.write(write, end, is_urgent=waits)
         except Overloaded:
             self._keep(end)
             return self._nothing()

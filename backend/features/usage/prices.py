@@ -33,7 +33,7 @@ class PriceList:
 
     Args:
         prices: by model name or pattern with `*`, `?` and `[...]`, without case. A name counts before a pattern, a
-            longer pattern before a shorter one, the name a client sees before the one its backend uses.
+            longer pattern before a shorter one, then the name a client sees before the one its backend uses.
         currency: what the prices are in, as ISO 4217 writes it.
     """
 
@@ -64,8 +64,8 @@ class PriceList:
         for name in names:
             if (price := self._exact.get(name.removesuffix(_LATEST))) is not None:
                 yield price
-        for name in names:
-            for pattern, price in self._patterns:
+        for pattern, price in self._patterns:
+            for name in names:
                 if fnmatchcase(name, pattern) or fnmatchcase(name.removesuffix(_LATEST), pattern):
                     yield price
 

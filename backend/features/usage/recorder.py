@@ -110,7 +110,7 @@ class UsageRecord:
         """What becomes of the beginning, where nobody waited for it."""
 
     def finish(self, answered: Answered) -> Awaitable[None]:
-        """Charge what was used; whoever waits does so until it is in the store, if a quota or an account is charged."""
+        """Charge what was used. Nobody waits for the store: should it not come there, the request counts as lost."""
         recorder, entry, usage = self._recorder, self.entry, answered.usage
         prompt = _count(entry.estimate if usage.prompt_tokens is None else usage.prompt_tokens)
         completion = _count(usage.completion_tokens or 0)
@@ -131,8 +131,7 @@ class UsageRecord:
                 None if first is None else round(first * 1000),
                 is_written=bool(entry.limits) or _is_written(self.written),
                 may_insert=not entry.limits,
-            ),
-            waits=entry.of_account or bool(entry.limits),
+            )
         )
 
 

@@ -141,9 +141,10 @@ class UsageService:
     async def remove_quota(self, caller: Caller, user_id: uuid.UUID) -> None:
         """Let a user have what every user has."""
         async with self._database.transaction() as transaction:
-            if not await self._quotas.remove(transaction, user_id):
-                raise NotFound("this user has no quota of their own")
-            await self._audit.record(transaction, caller, "quota.remove", _subject(user_id))
+            if not await self._quotas.is_user(transaction, user_id):
+                raise NotFound("there is no such user")
+            if await self._quotas.remove(transaction, user_id):
+                await self._audit.record(transaction, caller, "quota.remove", _subject(user_id))
         await self._limits.refresh()
 
     async def _standing(self, subject: str, limit: int | None) -> Standing | None:

@@ -81,6 +81,9 @@ TABLE = {
     "GET /api/v1/admin/roles/{role_id}": administered(200),
     "PATCH /api/v1/admin/roles/{role_id}": administered(200, {"description": "Changed."}),
     "DELETE /api/v1/admin/roles/{role_id}": administered(204),
+    "GET /api/v1/admin/quotas/{user_id}": administered(200),
+    "PUT /api/v1/admin/quotas/{user_id}": administered(200, {"tokens_per_day": 5}),
+    "DELETE /api/v1/admin/quotas/{user_id}": administered(204),
 }
 
 

@@ -11,7 +11,7 @@ from backend.features.audit.service import Caller
 from backend.features.auth.principal import OPERATOR
 from backend.features.usage.limits import user_subject
 from tests.clients import scripts
-from tests.integration.usage.conftest import FULL, HI, MODEL, Counting, answer
+from tests.fixtures.counting import FULL, HI, MODEL, Counting, answer
 
 SECONDS = 40.0
 ASK = {"model": MODEL, "messages": HI, "stream": False, "options": {"num_predict": 9}}
