@@ -105,6 +105,7 @@ def create_key_command(
     permissions: Annotated[str | None, typer.Option(help="What it may do, comma separated.")] = None,
     networks: Annotated[str | None, typer.Option(help="Networks it may be used from, comma separated.")] = None,
     requests_per_minute: Annotated[int | None, typer.Option(help="Requests it may send in a minute.")] = None,
+    tokens_per_day: Annotated[int | None, typer.Option(help="Tokens it may use in a day (UTC).")] = None,
 ) -> None:
     """Make a key for a user; it alone is printed on standard output."""
     keys.create(
@@ -115,6 +116,7 @@ def create_key_command(
         permissions=_words(permissions),
         networks=_words(networks),
         requests_per_minute=requests_per_minute,
+        tokens_per_day=tokens_per_day,
     )
 
 

@@ -194,3 +194,17 @@ def test_a_wrong_key_command_says_what_is_wrong(run: Run, arguments: tuple[str, 
     assert told in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
+
+
+def test_the_command_line_tells_what_was_used(run: Run, upstream: ScriptedUpstream) -> None:
+    env = {**mistral(upstream), "GATEWAY_USAGE__PRICES": '{"tiny": {"input": "500000"}}'}
+    upstream.defaults["POST /v1/chat/completions"] = sse_reply(CHUNK % b"Hi" + END)
+    assert run("admin", "create", "--email", "ada@example.org", "--password", PASSWORD).returncode == 0
+    assert run("chat", "tiny", "hello", env=env).returncode == 0
+    head, *rows = [line.split() for line in run("usage", env=env).stdout.strip().split("\n")]
+    assert head == ["USER", "REQUESTS", "READ", "WRITTEN", "EUR"]
+    assert rows == [["-", "1", "1", "1", "0.5"], ["all", "1", "1", "1", "0.5"]]
+    own = run("usage", "--user", "ada@example.org", "--days", "1", env=env)
+    assert own.stdout.strip().split("\n")[-1].split() == ["all", "0", "0", "0", "0"]
+    unknown = run("usage", "--user", "eve@example.org", env=env)
+    assert (unknown.returncode, "nobody has an account" in unknown.stderr) == (1, True)

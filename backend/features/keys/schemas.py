@@ -62,7 +62,7 @@ Networks = Annotated[
 RequestsPerMinute = Annotated[
     int, Field(ge=1, le=MOST_PER_MINUTE, description="Counted in each of the gateway's processes.")
 ]
-TokensPerDay = Annotated[int, Field(ge=1, le=_MAX_TOKENS, description="Kept and shown; not enforced yet.")]
+TokensPerDay = Annotated[int, Field(ge=1, le=_MAX_TOKENS, description="Counted by days in UTC.")]
 
 
 class KeyCreate(Body):
