@@ -59,6 +59,9 @@ class Principal:
     tokens_per_day: int | None = None
     """How many tokens this credential may use in a day; told here, counted by nobody yet."""
 
+    is_bound: bool = False
+    """Whether the credential may do less than the account it belongs to, or ends by itself."""
+
     def may(self, permission: Permission) -> bool:
         """Whether the caller has a permission."""
         return permission in self.permissions
@@ -67,6 +70,17 @@ class Principal:
         """Raise `NotPermitted` unless the caller has a permission."""
         if permission not in self.permissions:
             raise NotPermitted(f"this needs the permission {permission.value!r}; ask an administrator for it")
+
+    def require_unbound(self) -> None:
+        """Raise `NotPermitted` for a credential with bounds.
+
+        Whatever makes or changes accounts, passwords and roles asks for this: what comes of it has none of the bounds.
+        """
+        if self.is_bound:
+            raise NotPermitted(
+                "a key that expires, or is bound to permissions, models, networks or limits, changes no accounts and "
+                "no roles: log in for that, or use a key without bounds"
+            )
 
     def may_use(self, name: ModelName) -> bool:
         """Whether the caller may see and use a model."""

@@ -20,7 +20,7 @@ from backend.features.keys.last_uses import LastUses
 from backend.features.keys.models import ApiKey
 from backend.features.keys.networks import Network, holds, parse_networks
 from backend.features.keys.repository import ApiKeys, PublicKeys
-from backend.features.keys.scope import model_keys
+from backend.features.keys.scope import KeyScope, model_keys
 
 SIGNED = frozenset(
     {Permission.USE_MODELS, Permission.MANAGE_MODELS, Permission.WRITE_AGENTS, Permission.PUBLISH_AGENTS}
@@ -138,7 +138,7 @@ class DatabaseIdentities:
             return None
         row, user = found
         principal = principal_for(user, f"{_PUBLIC_KEY_ID}{row.id}")
-        return KnownIdentity(replace(principal, permissions=principal.permissions & SIGNED), row.id)
+        return KnownIdentity(replace(principal, permissions=principal.permissions & SIGNED, is_bound=True), row.id)
 
 
 def key_of(principal: Principal) -> uuid.UUID | None:
@@ -164,4 +164,5 @@ def _principal(row: ApiKey, user: User) -> Principal:
         models=model_keys(row.models),
         requests_per_minute=row.requests_per_minute,
         tokens_per_day=row.tokens_per_day,
+        is_bound=KeyScope.of(row).is_bound,
     )
