@@ -2,12 +2,14 @@
 
 import sys
 
+from backend.bootstrap.safety import check_signing_key
 from backend.core.config import Settings
 from backend.core.config_accounts import AccountSettings
 from backend.core.db.database import Database
 from backend.features.accounts.administration import UserAdministration
 from backend.features.accounts.attempts import Attempt, Attempts, MemoryAttempts
 from backend.features.accounts.deps import Accounts
+from backend.features.accounts.known_users import DatabaseUsers
 from backend.features.accounts.login_tickets import LoginTickets
 from backend.features.accounts.oidc_router import CALLBACK
 from backend.features.accounts.passwords import Passwords, argon2id
@@ -16,6 +18,7 @@ from backend.features.accounts.roles import RoleAdministration
 from backend.features.accounts.service import AccountService
 from backend.features.accounts.sessions import SessionService
 from backend.features.audit.service import AuditLog
+from backend.features.auth.forwarded_users import ForwardedUsers
 from backend.features.auth.running import RunningCalls
 
 
@@ -30,6 +33,8 @@ async def open_accounts(
         database, audit, sessions, passwords, attempts, is_open=settings.accounts.registration == "open"
     )
     await own.ensure_roles()
+    users = DatabaseUsers(database)
+    sessions.known.lead(users.known)
     logins = _provider_logins(settings, database, audit, own, attempts, key)
     return Accounts(
         own,
@@ -38,6 +43,7 @@ async def open_accounts(
         RoleAdministration(database, audit, sessions.known),
         attempts,
         logins,
+        _forwarded_users(settings.accounts, users),
     )
 
 
@@ -74,6 +80,16 @@ def _provider_logins(
     )
     provider = OidcProvider(client, HttpWeb(ca_file))
     return ProviderLogins(provider, LoginTickets(key), rules, database, audit, own, attempts, redirect_uri)
+
+
+def _forwarded_users(settings: AccountSettings, users: DatabaseUsers) -> ForwardedUsers:
+    secret = settings.forwarded_user_secret
+    name = "GATEWAY_ACCOUNTS__FORWARDED_USER_SECRET"
+    return ForwardedUsers(
+        users,
+        secret=None if secret is None else check_signing_key(secret.get_secret_value(), name),
+        refuses_unknown=settings.unknown_forwarded_users == "refuse",
+    )
 
 
 def _rules(settings: AccountSettings) -> dict[Attempt, str]:

@@ -28,6 +28,8 @@ class Permission(StrEnum):
     """See, change and delete everybody's agents."""
     READ_BACKENDS = "backends:read"
     READ_AUDIT = "audit:read"
+    DELEGATE = "users:delegate"
+    """Have requests served as the user whom they name; only with a key that was made for it."""
 
 
 CALLER = frozenset({Permission.USE_MODELS})
@@ -59,6 +61,10 @@ class Principal:
     tokens_per_day: int | None = None
     """How many tokens this credential may use in a day; told here, counted by nobody yet."""
 
+    serves_others: bool = False
+    """Whether this is a key that was made for a front end, whose requests name the user they are for."""
+    is_forwarded: bool = False
+    """Whether somebody else's key calls for this user; such a caller uses models and does nothing with the account."""
     is_bound: bool = False
     """Whether the credential may do less than the account it belongs to, or ends by itself."""
 

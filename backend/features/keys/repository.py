@@ -41,9 +41,13 @@ class ApiKeys(Repository[ApiKey]):
         """Return a key that nobody else changes until we are done."""
         return await session.get(ApiKey, key_id, with_for_update=True)
 
-    async def unrevoked(self, session: AsyncSession, key_ids: Iterable[uuid.UUID]) -> set[uuid.UUID]:
-        """Return which of these keys are there and not revoked."""
-        statement = select(ApiKey.id).where(ApiKey.id.in_(list(key_ids)), ApiKey.revoked_at.is_(None))
+    async def alive(self, session: AsyncSession, key_ids: Iterable[uuid.UUID], now: datetime) -> set[uuid.UUID]:
+        """Return which of these keys can be used: they and their owners' accounts are alive."""
+        statement = (
+            select(ApiKey.id)
+            .join(User, User.id == ApiKey.user_id)
+            .where(ApiKey.id.in_(list(key_ids)), _alive(now), User.is_active.is_(True))
+        )
         return set((await session.scalars(statement)).all())
 
     async def count_alive(self, session: AsyncSession, user_id: uuid.UUID, now: datetime) -> int:

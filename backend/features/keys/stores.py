@@ -88,12 +88,12 @@ class DatabaseKeys:
         self.known.forget_where(lambda found: found.key_id == key_id)
 
     async def ended(self, callers: frozenset[Principal]) -> set[Principal]:
-        """Return which callers use a key that was revoked; a `Check` of running calls."""
+        """Return which callers use a key that is over, or whose owner is suspended; a `Check` of running calls."""
         ids = _ids(callers, _KEY_ID)
         if not ids:
             return set()
         async with self._database.reading() as reading:
-            kept = await self._keys.unrevoked(reading, ids.values())
+            kept = await self._keys.alive(reading, ids.values(), self._now())
         return {caller for caller, key_id in ids.items() if key_id not in kept}
 
     async def _load(self, hashed: str) -> KnownKey | None:
@@ -158,11 +158,13 @@ def _ids(callers: Iterable[Principal], prefix: str) -> dict[Principal, uuid.UUID
 def _principal(row: ApiKey, user: User) -> Principal:
     owner = principal_for(user, f"{_KEY_ID}{row.id}")
     permits = owner.permissions if row.permissions is None else owner.permissions & frozenset(row.permissions)
+    is_made_for_it = row.permissions is not None  # an administrator's ordinary key may do all, but acts for nobody
     return replace(
         owner,
         permissions=permits,
         models=model_keys(row.models),
         requests_per_minute=row.requests_per_minute,
         tokens_per_day=row.tokens_per_day,
+        serves_others=is_made_for_it and Permission.DELEGATE in permits,
         is_bound=KeyScope.of(row).is_bound,
     )
