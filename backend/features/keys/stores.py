@@ -83,9 +83,9 @@ class DatabaseKeys:
             self._uses.note(known.key_id)
         return known.principal
 
-    def forget(self, key_id: uuid.UUID) -> None:
-        """Ask the store again for a key that has changed."""
-        self.known.forget_where(lambda found: found.key_id == key_id)
+    def forget(self, *key_ids: uuid.UUID) -> None:
+        """Ask the store again for keys that have changed."""
+        self.known.forget_where(lambda found: found.key_id in key_ids)
 
     async def ended(self, callers: frozenset[Principal]) -> set[Principal]:
         """Return which callers use a key that is over, or whose owner is suspended; a `Check` of running calls."""
