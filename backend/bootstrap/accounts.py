@@ -6,6 +6,7 @@ from backend.bootstrap.safety import check_signing_key
 from backend.core.config import Settings
 from backend.core.config_accounts import AccountSettings
 from backend.core.db.database import Database
+from backend.core.logging import get_logger
 from backend.features.accounts.administration import UserAdministration
 from backend.features.accounts.attempts import Attempt, Attempts, MemoryAttempts
 from backend.features.accounts.deps import Accounts
@@ -20,6 +21,8 @@ from backend.features.accounts.sessions import SessionService
 from backend.features.audit.service import AuditLog
 from backend.features.auth.forwarded_users import ForwardedUsers
 from backend.features.auth.running import RunningCalls
+
+_log = get_logger(__name__)
 
 
 async def open_accounts(
@@ -61,6 +64,16 @@ async def announce_bootstrap(accounts: Accounts) -> None:
         sys.stderr.flush()
 
 
+async def warn_when_open(settings: Settings, accounts: Accounts) -> None:
+    """Write to the log that accounts keep nobody out, where that may not be what is meant."""
+    if settings.auth == "auto" and await accounts.own.anybody_is_known():
+        _log.warning(
+            "open_although_there_are_accounts",
+            hint="anybody who reaches this address may use the models without a key: set GATEWAY_AUTH=keys, or "
+            "GATEWAY_AUTH=open if that is meant",
+        )
+
+
 def _provider_logins(
     settings: Settings, database: Database, audit: AuditLog, own: AccountService, attempts: Attempts, key: bytes
 ) -> ProviderLogins | None:
@@ -94,7 +107,12 @@ def _forwarded_users(settings: AccountSettings, users: DatabaseUsers) -> Forward
 
 def _rules(settings: AccountSettings) -> dict[Attempt, str]:
     return {
-        Attempt.LOGIN_TO_ACCOUNT: f"{settings.attempts_per_minute}/minute;{settings.attempts_per_hour}/hour",
+        Attempt.LOGIN_TO_ACCOUNT_FROM_ADDRESS: (
+            f"{settings.attempts_per_minute}/minute;{settings.attempts_per_hour}/hour"
+        ),
+        Attempt.LOGIN_TO_ACCOUNT: (
+            f"{settings.account_attempts_per_minute}/minute;{settings.account_attempts_per_hour}/hour"
+        ),
         Attempt.LOGIN_FROM_ADDRESS: (
             f"{settings.address_attempts_per_minute}/minute;{settings.address_attempts_per_hour}/hour"
         ),

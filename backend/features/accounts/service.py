@@ -95,12 +95,16 @@ class AccountService:
     async def login(self, stranger: Stranger, email: str, password: str) -> Grant:
         """Begin a session; raise `NotAuthenticated` in the same way and time whatever is wrong."""
         await self._attempts.admit(Attempt.LOGIN_FROM_ADDRESS, stranger.address)
+        # First those from here: a stranger uses up their own attempts, not everybody's, and so keeps nobody out.
+        pair = f"{stranger.address} {email}"
+        await self._attempts.admit(Attempt.LOGIN_TO_ACCOUNT_FROM_ADDRESS, pair)
         await self._attempts.admit(Attempt.LOGIN_TO_ACCOUNT, email)
         async with self._database.reading() as reading:
             user = await self._users.by_email(reading, email)
         verdict = await self._passwords.verify(password, None if user is None else user.password_hash)
         if user is None or not verdict.is_right or not user.is_active:
             raise NotAuthenticated(_WRONG)
+        await self._attempts.forgive(Attempt.LOGIN_TO_ACCOUNT_FROM_ADDRESS, pair)
         await self._attempts.forgive(Attempt.LOGIN_TO_ACCOUNT, email)
         return await self.begin_session(stranger, user, verdict.new_hash)
 
@@ -138,11 +142,12 @@ class AccountService:
     async def change_password(self, caller: Caller, user_id: uuid.UUID, old: str, new: str) -> None:
         """Change the password of one's own account; ends every session of it, this one too."""
         user = await self.get(user_id)
-        await self._attempts.admit(Attempt.LOGIN_TO_ACCOUNT, user.email)
+        pair = f"logged-in {user.email}"
+        await self._attempts.admit(Attempt.LOGIN_TO_ACCOUNT_FROM_ADDRESS, pair)
         if not (await self._passwords.verify(old, user.password_hash)).is_right:
             raise NotPermitted("the current password is wrong")
         check_password(new, user.email, user.name)
-        await self._attempts.forgive(Attempt.LOGIN_TO_ACCOUNT, user.email)
+        await self._attempts.forgive(Attempt.LOGIN_TO_ACCOUNT_FROM_ADDRESS, pair)
         hashed = await self._passwords.hash(new)
 
         def check_unchanged(current: User) -> None:
@@ -202,6 +207,11 @@ class AccountService:
                 )
         except Conflict:
             await asyncio.sleep(0)  # another process has just made them
+
+    async def anybody_is_known(self) -> bool:
+        """Whether somebody has an account."""
+        async with self._database.reading() as reading:
+            return not await self._users.is_empty(reading)
 
     async def offer_bootstrap(self) -> str | None:
         """Return a one-time token for the first administrator when nobody has an account and none is out."""
