@@ -42,15 +42,15 @@ class ApiKeys(Repository[ApiKey]):
         return await session.get(ApiKey, key_id, with_for_update=True)
 
     async def made_with(self, session: AsyncSession, row: ApiKey) -> list[ApiKey]:
-        """Return the keys to revoke that were made with a key, and with those; nobody changes them until we are done.
+        """Return the keys to revoke that were made with a key, and with those.
 
         A key makes keys for its own owner only, so whoever holds the owner's row (`owner_of`) sees all there will be.
         """
         statement = (
             select(ApiKey)
             .where(ApiKey.user_id == row.user_id, ApiKey.created_with.is_not(None), ApiKey.revoked_at.is_(None))
+            .where(ApiKey.id != row.id)  # which one of those may have renewed
             .order_by(ApiKey.id)
-            .with_for_update()
         )
         made: dict[uuid.UUID | None, list[ApiKey]] = {}
         for key in await session.scalars(statement):

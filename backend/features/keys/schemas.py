@@ -140,7 +140,7 @@ class KeyRead(Reply):
     created_at: datetime
     updated_at: datetime
     created_with: uuid.UUID | None
-    """The key it was made with; revoking that one revokes it too."""
+    """The key it was made or last renewed with; revoking that one revokes it too."""
 
 
 class KeyMade(KeyRead):

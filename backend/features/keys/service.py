@@ -133,6 +133,9 @@ class KeyService:
             row.previous_hash = row.key_hash if overlap else None
             row.previous_until = self._now() + overlap if overlap else None
             row.key_hash, row.hint = key_hash(key), hint(key)
+            renewed_with = key_of(caller.principal)
+            if renewed_with != row.id:  # whoever holds that one has this secret now
+                row.created_with = renewed_with
             details = {"overlap_minutes": int(overlap.total_seconds() // 60)}
             await self._note(transaction, caller, "key.rotate", row, details)
         self._store.forget(key_id)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import event, text
 
 from backend.core.db.database import Database
 from backend.core.db.pages import PageQuery
@@ -187,6 +187,33 @@ async def test_a_key_takes_along_what_was_made_with_it_and_nothing_else(timed: T
     await timed.keys.revoke(BY, first_id)
     assert [await timed.store.find(key) for key in (first, child, grandchild)] == [None] * 3
     assert all([await timed.store.find(key) for key in (other, stranger)])
+
+
+async def test_a_key_takes_along_what_was_renewed_with_it(timed: Timed) -> None:
+    (thief_id, thief), (mine_id, _), (taken_back_id, _) = [await timed.make() for _ in range(3)]
+    principal = await timed.store.find(thief)
+    assert principal is not None
+    renewed = [
+        (await timed.keys.rotate(Caller(principal), key_id, OWNER, timedelta(0))).key
+        for key_id in (mine_id, taken_back_id, thief_id)
+    ]
+    taken_back = (await timed.keys.rotate(BY, taken_back_id, OWNER, timedelta(0))).key
+    await timed.keys.revoke(BY, thief_id)
+    assert [await timed.store.find(key) for key in renewed] == [None] * 3
+    assert await timed.store.find(taken_back) is not None
+
+
+async def test_keys_that_renewed_each_other_end_together(timed: Timed) -> None:
+    first_id, first = await timed.make()
+    child_id, child = await made_by(timed, first)
+    principal = await timed.store.find(child)
+    assert principal is not None
+    renewed = (await timed.keys.rotate(Caller(principal), first_id, OWNER, timedelta(0))).key
+    await timed.keys.revoke(BY, child_id)
+    assert [await timed.store.find(key) for key in (renewed, child)] == [None, None]
+    async with timed.database.reading() as reading:
+        entries = (await reading.execute(text("select object_id from audit_entries where action = 'key.revoke'"))).all()
+    assert len(entries) == 2
 
 
 async def test_a_key_that_is_made_while_its_maker_is_revoked_does_not_outlive_it(timed: Timed) -> None:
