@@ -17,6 +17,7 @@ import scenarios
 from records import measure_pairs, start_pairs
 from report import Row, as_text, conditions, write_results
 from scenarios import Cast, Figures, Plan, progress
+from secrecy import measure_secrecy
 from servers import HERE, BenchError, Server, build_tools, find_nginx, start_gateway, start_mock, start_nginx
 from team import measure_team, start_team
 
@@ -71,6 +72,7 @@ def measure(plan: Plan, *, with_gateway: bool) -> list[Row]:
         rows = [*scenarios.measure_streams(cast, plan, figures), *light, *whole, *rows]
         if cast.team is not None:
             rows += measure_team(cast.team, plan, figures)
+            rows += measure_secrecy(cast.team, plan)
         rows += measure_pairs(cast.pairs, plan, figures)
         sources = {load.cpu_source for loads in figures.legs.values() for load in loads}
         facts["cpu time from"] = ", ".join(sorted(sources))

@@ -7,7 +7,7 @@ from typing import TypedDict
 from fastapi import FastAPI
 
 from backend import __version__
-from backend.bootstrap.accounts import announce_bootstrap
+from backend.bootstrap.accounts import announce_bootstrap, warn_when_open
 from backend.bootstrap.container import Container, open_container
 from backend.bootstrap.errors import install_error_handlers
 from backend.bootstrap.safety import accepted_keys
@@ -81,6 +81,8 @@ def build_application(settings: Settings) -> FastAPI:
             await container.usage.housekeeping.start()
             if container.authenticator.requires_key:
                 await announce_bootstrap(container.accounts)
+            else:
+                await warn_when_open(settings, container.accounts)
             settle_memory()
             yield {"container": container}
 

@@ -137,7 +137,7 @@ def _build_authenticator(
         now=time.time,
     )
     stores = (SettingsKeys(accepted or {}), keys.store, accounts.sessions.access_tokens)
-    return Authenticator(stores, identities, is_open=accepted is None)
+    return Authenticator(stores, identities, forwarded=accounts.forwarded, is_open=accepted is None)
 
 
 def _ollama_api(

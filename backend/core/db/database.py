@@ -31,6 +31,8 @@ _BUSY_MS = 10_000
 _POOL_SECONDS = 5.0
 _BAD_DATA = "22"
 """How codes of errors begin that are about a value: a NUL in a text, a number or a time out of range."""
+_AWAY = ("08", "28", "3D", "40", "53", "57")
+"""Those of a server that lets nobody in, is full or on its way down, or had two transactions in each other's way."""
 _SILENT = "the gateway's database does not answer; try again"
 _UNKEEPABLE = "a value holds a character, a number or a time that cannot be kept; correct it"
 
@@ -164,7 +166,7 @@ def _told() -> Iterator[None]:
     except StatementError as error:
         if isinstance(error.orig, OverflowError | UnicodeEncodeError) or _sqlstate(error).startswith(_BAD_DATA):
             raise InvalidRequest(_UNKEEPABLE) from None
-        if isinstance(error, DBAPIError) and error.connection_invalidated:
+        if _sqlstate(error).startswith(_AWAY) or (isinstance(error, DBAPIError) and error.connection_invalidated):
             raise StoreUnavailable(_SILENT, retry_after=2.0) from error
         raise
 

@@ -6,6 +6,7 @@ administrator always remains.
 
 import uuid
 from dataclasses import dataclass
+from functools import partial
 
 from backend.core.db.database import Database, Transaction
 from backend.core.db.pages import Page, PageQuery
@@ -26,6 +27,10 @@ class UserChange:
     email: str | None = None
     role: str | None = None
     is_active: bool | None = None
+
+
+_SUSPENSION = UserChange(is_active=False)
+"""A change that only takes away."""
 
 
 class UserAdministration:
@@ -57,13 +62,17 @@ class UserAdministration:
 
     async def create(self, caller: Caller, new: NewUser) -> User:
         """Make an account."""
+        caller.principal.require_unbound()
         async with self._database.reading() as reading:
-            check_covers(caller, await self._role(reading, new.role))
+            check_covers(caller, await self._role(reading, new.role))  # before a hash is made for nothing
         check_password(new.password, new.email, new.name)
-        return await self._accounts.create(caller, new, await self._passwords.hash(new.password))
+        hashed = await self._passwords.hash(new.password)
+        return await self._accounts.create(caller, new, hashed, check=partial(check_covers, caller))
 
     async def update(self, caller: Caller, user_id: uuid.UUID, change: UserChange) -> User:
         """Change a user; suspending one, or giving another role, ends access tokens at once."""
+        if change != _SUSPENSION:
+            caller.principal.require_unbound()
         async with self._database.transaction() as transaction:
             user = await self._reachable(transaction, caller, user_id)
             fields = await self._apply(transaction, caller, user, change)
@@ -75,11 +84,18 @@ class UserAdministration:
 
     async def reset_password(self, caller: Caller, user_id: uuid.UUID, password: str) -> None:
         """Give a user a new password; ends all their sessions."""
+        caller.principal.require_unbound()
         async with self._database.reading() as reading:
-            user = await self._reachable(reading, caller, user_id)
+            user = await self._reachable(reading, caller, user_id)  # before a hash is made for nothing
         check_password(password, user.email, user.name)
         hashed = await self._passwords.hash(password)
-        await self._accounts.set_password(caller, user_id, hashed, "user.reset_password")
+        await self._accounts.set_password(
+            caller, user_id, hashed, "user.reset_password", lambda current: check_covers(caller, current.role)
+        )
+
+    async def end_session(self, caller: Caller, session_id: uuid.UUID) -> None:
+        """Log somebody out on one device."""
+        await self._sessions.end(caller, session_id, check=lambda user: check_covers(caller, user.role))
 
     async def remove(self, caller: Caller, user_id: uuid.UUID) -> None:
         """Remove a user and all that is theirs."""
@@ -125,7 +141,7 @@ class UserAdministration:
             raise Conflict(f"you cannot {verb} the last administrator; make another one first")
 
     async def _reachable(self, transaction: Transaction, caller: Caller, user_id: uuid.UUID) -> User:
-        user = await self._users.get(transaction, user_id)
+        user = await self._users.locked(transaction, user_id)
         if user is None:
             raise NotFound("there is no such user")
         check_covers(caller, user.role)

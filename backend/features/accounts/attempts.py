@@ -20,6 +20,7 @@ class Attempt(StrEnum):
 
     LOGIN_TO_ACCOUNT = "login-account"
     LOGIN_FROM_ADDRESS = "login-address"
+    LOGIN_TO_ACCOUNT_FROM_ADDRESS = "login-account-address"
     REGISTER = "register"
     REFRESH = "refresh"
     BOOTSTRAP = "bootstrap"

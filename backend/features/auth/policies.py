@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from fastapi import Depends, Request
 
-from backend.core.errors import NotAuthenticated
+from backend.core.errors import NotAuthenticated, NotPermitted
 from backend.features.auth.deps import CALLERS, principal_of
 from backend.features.auth.principal import Permission, Principal
 
@@ -29,6 +29,8 @@ async def account_of(request: Request) -> Principal:
     """Return the caller, who must have an account: a settings key or an open gateway has nothing of its own."""
     await _identify(request)
     principal = principal_of(request)
+    if principal.is_forwarded:
+        raise NotPermitted("this is about an account's own things: its user logs in for them, no front end does it")
     if principal.user_id is None:
         raise NotAuthenticated("log in, or send a key of your account: this is about an account's own things")
     return principal

@@ -5,6 +5,7 @@ from typing import Any
 
 from backend.core.errors import InvalidRequest, NotAuthenticated
 from backend.features.auth.credentials import SignedRequest, read_credential, shows_key_in_query
+from backend.features.auth.forwarded_users import ForwardedUsers
 from backend.features.auth.identities import Identities
 from backend.features.auth.principal import ANONYMOUS, Principal
 from backend.features.auth.rates import MemoryRates, RequestRates
@@ -27,6 +28,7 @@ class Authenticator:
         stores: asked in order for the API key or token a caller shows.
         identities: checks signed requests.
         rates: counts the requests of credentials that may send only so many.
+        forwarded: knows for whom a front end sends a request.
         is_open: whether everybody may call. A credential that is known still says who calls, any other is ignored.
     """
 
@@ -35,12 +37,14 @@ class Authenticator:
         stores: Iterable[KeyStore],
         identities: Identities | None = None,
         rates: RequestRates | None = None,
+        forwarded: ForwardedUsers | None = None,
         *,
         is_open: bool = False,
     ) -> None:
         self._stores = tuple(stores)
         self._identities = identities
         self._rates = rates or MemoryRates()
+        self._forwarded = forwarded
         self._is_open = is_open
 
     @property
@@ -52,11 +56,13 @@ class Authenticator:
         """Return who sends the request of an ASGI scope.
 
         Raises `NotAuthenticated` without a valid credential, `InvalidRequest` for two that differ, `RateLimited` for
-        one that was used too often.
+        one that was used too often, and what `ForwardedUsers.serve` raises.
         """
         principal = await self._find(scope)
         if principal.requests_per_minute is not None:
             await self._rates.admit(principal.key_id or "", principal.requests_per_minute)
+        if principal.serves_others and self._forwarded is not None:
+            return await self._forwarded.serve(principal, scope)
         return principal
 
     async def _find(self, scope: Mapping[str, Any]) -> Principal:

@@ -139,6 +139,8 @@ class KeyRead(Reply):
     last_used_at: datetime | None
     created_at: datetime
     updated_at: datetime
+    created_with: uuid.UUID | None
+    """The key it was made or last renewed with; revoking that one revokes it too."""
 
 
 class KeyMade(KeyRead):

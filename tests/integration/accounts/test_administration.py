@@ -171,6 +171,7 @@ async def test_two_administrators_who_demote_each_other_leave_one(admin: Side) -
 
 async def test_nobody_gives_or_touches_what_is_above_them(admin: Side) -> None:
     me = (await admin.ask("GET", "/auth/me")).json()["id"]
+    session = (await admin.ask("GET", "/sessions")).json()["items"][0]["id"]
     await make_role(admin, "helpdesk", "models:use", "users:manage", "roles:manage")
     await make_role(admin, "auditor", "audit:read")
     await admin.make_user("hal@example.org", role="helpdesk")
@@ -180,7 +181,9 @@ async def test_nobody_gives_or_touches_what_is_above_them(admin: Side) -> None:
     for request in [
         ("POST", f"/admin/users/{me}/password", {"password": NEW_PASSWORD}),
         ("PATCH", f"/admin/users/{me}", {"is_active": False}),
+        ("PATCH", f"/admin/users/{me}", {"email": "hal2@example.org"}),
         ("DELETE", f"/admin/users/{me}", None),
+        ("DELETE", f"/admin/sessions/{session}", None),
         ("POST", "/admin/roles", {"name": "all", "permissions": ["models:use", "audit:read"]}),
         ("PATCH", f"/admin/roles/{await role_id(admin, 'auditor')}", {"permissions": ["models:use"]}),
         ("PATCH", f"/admin/roles/{await role_id(admin, 'helpdesk')}", {"permissions": ["audit:read"]}),

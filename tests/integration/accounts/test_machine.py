@@ -90,6 +90,7 @@ class Team(RuleBasedStateMachine):
         data_dir = Path(self._folder.name) / "data"
         shutil.copytree(self.template, data_dir)
         limits = {"attempts_per_minute": 10_000, "address_attempts_per_minute": 10_000}
+        limits |= {"account_attempts_per_minute": 10_000, "account_attempts_per_hour": 10_000}
         limits |= {"attempts_per_hour": 10_000, "address_attempts_per_hour": 10_000}
         made = load_settings(None, data_dir=data_dir, api_keys=KEY, jwt_secret_key=SIGNING, accounts=limits)
         self.side = await self._stack.enter_async_context(open_side(made))
