@@ -6,7 +6,7 @@ from backend.core.config import Settings
 from backend.core.config_accounts import AccountSettings
 from backend.core.db.database import Database
 from backend.features.accounts.administration import UserAdministration
-from backend.features.accounts.attempts import Attempt, Attempts, MemoryAttempts
+from backend.features.accounts.attempts import Attempt, Attempts
 from backend.features.accounts.deps import Accounts
 from backend.features.accounts.login_tickets import LoginTickets
 from backend.features.accounts.oidc_router import CALLBACK
@@ -17,15 +17,21 @@ from backend.features.accounts.service import AccountService
 from backend.features.accounts.sessions import SessionService
 from backend.features.audit.service import AuditLog
 from backend.features.auth.running import RunningCalls
+from backend.features.auth.windows import Windows
 
 
 async def open_accounts(
-    settings: Settings, database: Database, audit: AuditLog, key: bytes, running: RunningCalls
+    settings: Settings,
+    database: Database,
+    audit: AuditLog,
+    key: bytes,
+    running: RunningCalls,
+    windows: Windows | None = None,
 ) -> Accounts:
-    """Return the services, with the built-in roles in the database."""
+    """Return the services, with the built-in roles in the database; attempts are counted in these windows."""
     sessions = SessionService(database, audit, key, running)
     passwords = Passwords(argon2id())
-    attempts = MemoryAttempts(_rules(settings.accounts))
+    attempts = Attempts(_rules(settings.accounts), windows)
     own = AccountService(
         database, audit, sessions, passwords, attempts, is_open=settings.accounts.registration == "open"
     )

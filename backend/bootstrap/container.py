@@ -9,6 +9,7 @@ from backend.bootstrap.accounts import open_accounts
 from backend.bootstrap.agents import open_index
 from backend.bootstrap.backends import check_backends, open_backends
 from backend.bootstrap.keys import open_keys
+from backend.bootstrap.redis import Counting, counting_in, open_redis
 from backend.bootstrap.safety import accepted_keys, check_login_provider, check_workers, registered_public_keys
 from backend.bootstrap.signing_key import signing_key
 from backend.bootstrap.store import open_database, prepared
@@ -23,6 +24,7 @@ from backend.features.audio_api.service import Transcriptions
 from backend.features.audit.service import AuditLog
 from backend.features.auth.identities import Identities
 from backend.features.auth.principal import Permission
+from backend.features.auth.rates import RequestRates
 from backend.features.auth.router import CONNECT
 from backend.features.auth.running import RunningCalls
 from backend.features.auth.service import Authenticator
@@ -82,10 +84,12 @@ async def open_container(settings: Settings) -> AsyncIterator[Container]:
             stack.push_async_callback(upstream.aclose)
 
         database = await stack.enter_async_context(open_database(settings))
+        store = await stack.enter_async_context(open_redis(settings))
+        counting = counting_in(store, settings)
         audit = AuditLog(database)
         running = RunningCalls()
         stack.push_async_callback(running.aclose)
-        accounts = await open_accounts(settings, database, audit, key, running)
+        accounts = await open_accounts(settings, database, audit, key, running, counting.windows)
         keys = await stack.enter_async_context(open_keys(database, audit, accounts.sessions.known, running))
         backends = await open_backends(settings, close_later)
         index = await stack.enter_async_context(open_index(database))
@@ -102,7 +106,7 @@ async def open_container(settings: Settings) -> AsyncIterator[Container]:
             audit=audit,
             accounts=accounts,
             keys=keys,
-            authenticator=_build_authenticator(settings, accepted, accounts, keys),
+            authenticator=_build_authenticator(settings, accepted, accounts, keys, counting),
             running=running,
             catalog=catalog,
             generation=generation,
@@ -116,7 +120,11 @@ async def open_container(settings: Settings) -> AsyncIterator[Container]:
 
 
 def _build_authenticator(
-    settings: Settings, accepted: Mapping[str, frozenset[Permission]] | None, accounts: Accounts, keys: Keys
+    settings: Settings,
+    accepted: Mapping[str, frozenset[Permission]] | None,
+    accounts: Accounts,
+    keys: Keys,
+    counting: Counting,
 ) -> Authenticator:
     public_url = settings.server.public_url
     identities = Identities(
@@ -124,9 +132,10 @@ def _build_authenticator(
         tolerance_seconds=settings.timeouts.signature_seconds,
         connect_page=None if public_url is None else public_url + CONNECT,
         now=time.time,
+        signatures=counting.signatures,
     )
     stores = (SettingsKeys(accepted or {}), keys.store, accounts.sessions.access_tokens)
-    return Authenticator(stores, identities, is_open=accepted is None)
+    return Authenticator(stores, identities, RequestRates(counting.windows), is_open=accepted is None)
 
 
 def _ollama_api(

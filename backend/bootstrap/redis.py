@@ -1,0 +1,39 @@
+"""Settings -> what several processes share, in a Redis where there is one, else what each keeps for itself."""
+
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from backend.core.config import Settings
+from backend.core.shared import SharedStore, StoreAway, open_shared_store
+from backend.features.auth.signatures import MemorySignatures, SharedSignatures, Signatures
+from backend.features.auth.windows import MemoryWindows, SharedWindows, Windows
+
+
+@dataclass(frozen=True, slots=True)
+class Counting:
+    """What bounds callers: how often they call, and what they have shown before."""
+
+    windows: Windows
+    signatures: Signatures
+
+
+@contextlib.asynccontextmanager
+async def open_redis(settings: Settings) -> AsyncIterator[SharedStore | None]:
+    """Yield the Redis of the settings; one that does not answer is logged and tried again, it stops nobody."""
+    if settings.redis_url is None:
+        yield None
+        return
+    ca_file = None if settings.tls.ca_file is None else str(settings.tls.ca_file)
+    async with open_shared_store(settings.redis_url.get_secret_value(), ca_file) as store:
+        with contextlib.suppress(StoreAway):
+            await store.link.ask(store.client.ping)
+        yield store
+
+
+def counting_in(store: SharedStore | None, settings: Settings) -> Counting:
+    """Return what counts, in a Redis where there is one."""
+    remembered = 2 * settings.timeouts.signature_seconds
+    if store is None:
+        return Counting(MemoryWindows(), MemorySignatures(remembered))
+    return Counting(SharedWindows(store, settings.server.workers), SharedSignatures(store, remembered))
