@@ -12,6 +12,7 @@ from backend.bootstrap.keys import open_keys
 from backend.bootstrap.redis import Counting, counting_in, open_redis
 from backend.bootstrap.safety import accepted_keys, check_login_provider, check_workers, registered_public_keys
 from backend.bootstrap.signing_key import signing_key
+from backend.bootstrap.sockets import open_bus
 from backend.bootstrap.store import open_database, prepared
 from backend.core.config import OllamaSettings, Settings
 from backend.core.db.database import Database
@@ -35,6 +36,9 @@ from backend.features.generation.admission import Admission, AdmissionLimits
 from backend.features.generation.intake import Intake
 from backend.features.generation.service import GenerationService
 from backend.features.keys.deps import Keys
+from backend.features.live.bus import LiveBus
+from backend.features.live.events import NobodyReads
+from backend.features.live.sockets import LiveSockets
 from backend.features.ollama_api.agent_verbs import AgentVerbs
 from backend.features.ollama_api.deps import OllamaApi
 from backend.features.ollama_api.inference import Inference
@@ -60,6 +64,8 @@ class Container:
     keys: Keys
     authenticator: Authenticator
     running: RunningCalls
+    bus: LiveBus
+    sockets: LiveSockets
     catalog: CatalogService
     generation: GenerationService
     agents: AgentService
@@ -100,14 +106,20 @@ async def open_container(settings: Settings) -> AsyncIterator[Container]:
         generation = GenerationService(Admission(_admission_limits(settings)))
         intake = Intake(catalog, generation, recent)
         agents = AgentService(database, index, catalog, audit)
+        authenticator = _build_authenticator(settings, accepted, accounts, keys, counting)
+        bus = await stack.enter_async_context(open_bus(store, key))
+        sockets = LiveSockets(authenticator, running, bus, NobodyReads())
+        stack.push_async_callback(sockets.aclose)
         yield Container(
             settings=settings,
             database=database,
             audit=audit,
             accounts=accounts,
             keys=keys,
-            authenticator=_build_authenticator(settings, accepted, accounts, keys, counting),
+            authenticator=authenticator,
             running=running,
+            bus=bus,
+            sockets=sockets,
             catalog=catalog,
             generation=generation,
             ollama_api=_ollama_api(settings.ollama, intake, catalog, recent, agents, bodies),
