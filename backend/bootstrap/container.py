@@ -9,10 +9,10 @@ from backend.bootstrap.accounts import open_accounts
 from backend.bootstrap.agents import open_index
 from backend.bootstrap.backends import check_backends, open_backends
 from backend.bootstrap.keys import open_keys
-from backend.bootstrap.redis import Counting, counting_in, open_redis
+from backend.bootstrap.redis import Shared, open_redis
 from backend.bootstrap.safety import accepted_keys, check_login_provider, check_workers, registered_public_keys
 from backend.bootstrap.signing_key import signing_key
-from backend.bootstrap.sockets import open_bus
+from backend.bootstrap.sockets import open_bus, open_sockets
 from backend.bootstrap.store import open_database, prepared
 from backend.core.config import OllamaSettings, Settings
 from backend.core.db.database import Database
@@ -90,12 +90,11 @@ async def open_container(settings: Settings) -> AsyncIterator[Container]:
             stack.push_async_callback(upstream.aclose)
 
         database = await stack.enter_async_context(open_database(settings))
-        store = await stack.enter_async_context(open_redis(settings))
-        counting = counting_in(store, settings)
+        shared = await stack.enter_async_context(open_redis(settings))
         audit = AuditLog(database)
         running = RunningCalls()
         stack.push_async_callback(running.aclose)
-        accounts = await open_accounts(settings, database, audit, key, running, counting.windows)
+        accounts = await open_accounts(settings, database, audit, key, running, shared.windows)
         keys = await stack.enter_async_context(open_keys(database, audit, accounts.sessions.known, running))
         backends = await open_backends(settings, close_later)
         index = await stack.enter_async_context(open_index(database))
@@ -106,10 +105,9 @@ async def open_container(settings: Settings) -> AsyncIterator[Container]:
         generation = GenerationService(Admission(_admission_limits(settings)))
         intake = Intake(catalog, generation, recent)
         agents = AgentService(database, index, catalog, audit)
-        authenticator = _build_authenticator(settings, accepted, accounts, keys, counting)
-        bus = await stack.enter_async_context(open_bus(store, key))
-        sockets = LiveSockets(authenticator, running, bus, NobodyReads())
-        stack.push_async_callback(sockets.aclose)
+        authenticator = _build_authenticator(settings, accepted, accounts, keys, shared)
+        bus = await stack.enter_async_context(open_bus(shared.store, key))
+        sockets = await stack.enter_async_context(open_sockets(authenticator, running, bus, NobodyReads()))
         yield Container(
             settings=settings,
             database=database,
@@ -136,7 +134,7 @@ def _build_authenticator(
     accepted: Mapping[str, frozenset[Permission]] | None,
     accounts: Accounts,
     keys: Keys,
-    counting: Counting,
+    shared: Shared,
 ) -> Authenticator:
     public_url = settings.server.public_url
     identities = Identities(
@@ -144,10 +142,10 @@ def _build_authenticator(
         tolerance_seconds=settings.timeouts.signature_seconds,
         connect_page=None if public_url is None else public_url + CONNECT,
         now=time.time,
-        signatures=counting.signatures,
+        signatures=shared.signatures,
     )
     stores = (SettingsKeys(accepted or {}), keys.store, accounts.sessions.access_tokens)
-    return Authenticator(stores, identities, RequestRates(counting.windows), is_open=accepted is None)
+    return Authenticator(stores, identities, RequestRates(shared.windows), is_open=accepted is None)
 
 
 def _ollama_api(

@@ -11,29 +11,23 @@ from backend.features.auth.windows import MemoryWindows, SharedWindows, Windows
 
 
 @dataclass(frozen=True, slots=True)
-class Counting:
-    """What bounds callers: how often they call, and what they have shown before."""
+class Shared:
+    """The Redis, if there is one, and what bounds callers with its help or without."""
 
+    store: SharedStore | None
     windows: Windows
     signatures: Signatures
 
 
 @contextlib.asynccontextmanager
-async def open_redis(settings: Settings) -> AsyncIterator[SharedStore | None]:
-    """Yield the Redis of the settings; one that does not answer is logged and tried again, it stops nobody."""
+async def open_redis(settings: Settings) -> AsyncIterator[Shared]:
+    """Yield what is shared; a Redis that does not answer is logged and tried again, it stops nobody."""
+    remembered = 2 * settings.timeouts.signature_seconds
     if settings.redis_url is None:
-        yield None
+        yield Shared(None, MemoryWindows(), MemorySignatures(remembered))
         return
     ca_file = None if settings.tls.ca_file is None else str(settings.tls.ca_file)
     async with open_shared_store(settings.redis_url.get_secret_value(), ca_file) as store:
         with contextlib.suppress(StoreAway):
             await store.link.ask(store.client.ping)
-        yield store
-
-
-def counting_in(store: SharedStore | None, settings: Settings) -> Counting:
-    """Return what counts, in a Redis where there is one."""
-    remembered = 2 * settings.timeouts.signature_seconds
-    if store is None:
-        return Counting(MemoryWindows(), MemorySignatures(remembered))
-    return Counting(SharedWindows(store, settings.server.workers), SharedSignatures(store, remembered))
+        yield Shared(store, SharedWindows(store, settings.server.workers), SharedSignatures(store, remembered))

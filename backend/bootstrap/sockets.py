@@ -7,8 +7,12 @@ from dataclasses import dataclass
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from backend.core.shared import SharedStore
+from backend.features.auth.running import RunningCalls
+from backend.features.auth.service import Authenticator
 from backend.features.live.bus import MemoryBus
+from backend.features.live.events import ChatReader
 from backend.features.live.shared_bus import SharedBus
+from backend.features.live.sockets import LiveSockets
 
 PATH = "/ws/socket.io"
 
@@ -50,3 +54,15 @@ async def open_bus(store: SharedStore | None, key: bytes) -> AsyncIterator[Memor
         yield bus
     finally:
         await bus.aclose()
+
+
+@contextlib.asynccontextmanager
+async def open_sockets(
+    authenticator: Authenticator, running: RunningCalls, bus: MemoryBus | SharedBus, reader: ChatReader
+) -> AsyncIterator[LiveSockets]:
+    """Yield the sockets, which hear of the chats that this reader lets them."""
+    sockets = LiveSockets(authenticator, running, bus, reader)
+    try:
+        yield sockets
+    finally:
+        await sockets.aclose()

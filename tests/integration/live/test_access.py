@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import update
 
-from backend.bootstrap import container as wiring
+from backend.bootstrap import sockets as sockets_module
 from backend.core.config import Settings
 from backend.core.db.database import Database, database_url
 from backend.features.accounts.models import User as Row
@@ -91,7 +91,7 @@ async def test_a_new_credential_takes_the_place_of_the_old_one(live: Live, eve: 
 @pytest.fixture
 async def watchful(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Live]:
     """A gateway that looks over its sockets twenty times a second instead of every minute."""
-    monkeypatch.setattr(wiring, "LiveSockets", partial(LiveSockets, look_seconds=0.05))
+    monkeypatch.setattr(sockets_module, "LiveSockets", partial(LiveSockets, look_seconds=0.05))
     async with serve(settings, FakeReader()) as served:
         yield served
 
