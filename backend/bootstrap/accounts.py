@@ -8,7 +8,7 @@ from backend.core.config_accounts import AccountSettings
 from backend.core.db.database import Database
 from backend.core.logging import get_logger
 from backend.features.accounts.administration import UserAdministration
-from backend.features.accounts.attempts import Attempt, Attempts, MemoryAttempts
+from backend.features.accounts.attempts import Attempt, Attempts
 from backend.features.accounts.deps import Accounts
 from backend.features.accounts.known_users import DatabaseUsers
 from backend.features.accounts.login_tickets import LoginTickets
@@ -21,17 +21,23 @@ from backend.features.accounts.sessions import SessionService
 from backend.features.audit.service import AuditLog
 from backend.features.auth.forwarded_users import ForwardedUsers
 from backend.features.auth.running import RunningCalls
+from backend.features.auth.windows import Windows
 
 _log = get_logger(__name__)
 
 
 async def open_accounts(
-    settings: Settings, database: Database, audit: AuditLog, key: bytes, running: RunningCalls
+    settings: Settings,
+    database: Database,
+    audit: AuditLog,
+    key: bytes,
+    running: RunningCalls,
+    windows: Windows | None = None,
 ) -> Accounts:
-    """Return the services, with the built-in roles in the database."""
+    """Return the services, with the built-in roles in the database; attempts are counted in these windows."""
     sessions = SessionService(database, audit, key, running)
     passwords = Passwords(argon2id())
-    attempts = MemoryAttempts(_rules(settings.accounts))
+    attempts = Attempts(_rules(settings.accounts), windows)
     own = AccountService(
         database, audit, sessions, passwords, attempts, is_open=settings.accounts.registration == "open"
     )

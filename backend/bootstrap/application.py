@@ -11,6 +11,7 @@ from backend.bootstrap.accounts import announce_bootstrap, warn_when_open
 from backend.bootstrap.container import Container, open_container
 from backend.bootstrap.errors import install_error_handlers
 from backend.bootstrap.safety import accepted_keys
+from backend.bootstrap.sockets import BesideSockets
 from backend.core.config import Settings
 from backend.core.memory import settle_memory
 from backend.features.accounts.admin_router import roles, users
@@ -105,8 +106,9 @@ def build_application(settings: Settings) -> FastAPI:
 def guard_application(application: FastAPI, settings: Settings) -> PathKey:
     """Return the application behind what stands before every request.
 
-    From outside: the key in the path is taken out, the request is logged, web pages are checked.
+    From outside: the key in the path is taken out, the request is logged, web pages are checked, sockets are served.
     """
     is_open = accepted_keys(settings) is None
-    guard = OriginGuard(application, settings.cors_origins, check_host=is_open, hosts=settings.server.allowed_hosts)
+    beside = BesideSockets(application)
+    guard = OriginGuard(beside, settings.cors_origins, check_host=is_open, hosts=settings.server.allowed_hosts)
     return PathKey(AccessLog(guard))

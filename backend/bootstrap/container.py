@@ -9,8 +9,10 @@ from backend.bootstrap.accounts import open_accounts
 from backend.bootstrap.agents import open_index
 from backend.bootstrap.backends import check_backends, open_backends
 from backend.bootstrap.keys import open_keys
+from backend.bootstrap.redis import Shared, open_redis
 from backend.bootstrap.safety import accepted_keys, check_login_provider, check_workers, registered_public_keys
 from backend.bootstrap.signing_key import signing_key
+from backend.bootstrap.sockets import open_bus, open_sockets
 from backend.bootstrap.store import open_database, prepared
 from backend.bootstrap.usage import open_usage
 from backend.core.config import OllamaSettings, Settings
@@ -25,6 +27,7 @@ from backend.features.audio_api.service import Transcriptions
 from backend.features.audit.service import AuditLog
 from backend.features.auth.identities import Identities
 from backend.features.auth.principal import Permission
+from backend.features.auth.rates import RequestRates
 from backend.features.auth.router import CONNECT
 from backend.features.auth.running import RunningCalls
 from backend.features.auth.service import Authenticator
@@ -35,6 +38,9 @@ from backend.features.generation.admission import Admission, AdmissionLimits
 from backend.features.generation.intake import Intake
 from backend.features.generation.service import GenerationService
 from backend.features.keys.deps import Keys
+from backend.features.live.bus import LiveBus
+from backend.features.live.events import NobodyReads
+from backend.features.live.sockets import LiveSockets
 from backend.features.ollama_api.agent_verbs import AgentVerbs
 from backend.features.ollama_api.deps import OllamaApi
 from backend.features.ollama_api.inference import Inference
@@ -62,6 +68,8 @@ class Container:
     keys: Keys
     authenticator: Authenticator
     running: RunningCalls
+    bus: LiveBus
+    sockets: LiveSockets
     catalog: CatalogService
     generation: GenerationService
     usage: Usage
@@ -90,10 +98,11 @@ async def open_container(settings: Settings) -> AsyncIterator[Container]:
         commits = GroupCommit(database)
         commits.start()
         stack.push_async_callback(commits.aclose)
+        shared = await stack.enter_async_context(open_redis(settings))
         audit = AuditLog(database)
         running = RunningCalls()
         stack.push_async_callback(running.aclose)
-        accounts = await open_accounts(settings, database, audit, key, running)
+        accounts = await open_accounts(settings, database, audit, key, running, shared.windows)
         keys = await stack.enter_async_context(open_keys(database, audit, accounts.sessions.known, running))
         backends = await open_backends(settings, close_later)
         index = await stack.enter_async_context(open_index(database))
@@ -105,6 +114,9 @@ async def open_container(settings: Settings) -> AsyncIterator[Container]:
         generation = GenerationService(Admission(_admission_limits(settings)), (usage.recorder,))
         intake = Intake(catalog, generation, recent)
         agents = AgentService(database, index, catalog, audit)
+        authenticator = _build_authenticator(settings, accepted, accounts, keys, shared)
+        bus = await stack.enter_async_context(open_bus(shared.store, key))
+        sockets = await stack.enter_async_context(open_sockets(authenticator, running, bus, NobodyReads()))
         yield Container(
             settings=settings,
             database=database,
@@ -112,8 +124,10 @@ async def open_container(settings: Settings) -> AsyncIterator[Container]:
             audit=audit,
             accounts=accounts,
             keys=keys,
-            authenticator=_build_authenticator(settings, accepted, accounts, keys),
+            authenticator=authenticator,
             running=running,
+            bus=bus,
+            sockets=sockets,
             catalog=catalog,
             generation=generation,
             usage=usage,
@@ -127,7 +141,11 @@ async def open_container(settings: Settings) -> AsyncIterator[Container]:
 
 
 def _build_authenticator(
-    settings: Settings, accepted: Mapping[str, frozenset[Permission]] | None, accounts: Accounts, keys: Keys
+    settings: Settings,
+    accepted: Mapping[str, frozenset[Permission]] | None,
+    accounts: Accounts,
+    keys: Keys,
+    shared: Shared,
 ) -> Authenticator:
     public_url = settings.server.public_url
     identities = Identities(
@@ -135,9 +153,11 @@ def _build_authenticator(
         tolerance_seconds=settings.timeouts.signature_seconds,
         connect_page=None if public_url is None else public_url + CONNECT,
         now=time.time,
+        signatures=shared.signatures,
     )
     stores = (SettingsKeys(accepted or {}), keys.store, accounts.sessions.access_tokens)
-    return Authenticator(stores, identities, forwarded=accounts.forwarded, is_open=accepted is None)
+    requests = RequestRates(shared.windows)
+    return Authenticator(stores, identities, requests, forwarded=accounts.forwarded, is_open=accepted is None)
 
 
 def _ollama_api(

@@ -31,7 +31,7 @@ from pydantic_settings import (
 
 from backend.core.config_accounts import AccountSettings, OidcSettings
 from backend.core.config_file import read_config_file, read_env_file
-from backend.core.config_types import BaseUrl, BaseUrls, Group, Lines, Origins, Secret, Secrets, Words
+from backend.core.config_types import BaseUrl, BaseUrls, Group, Lines, Origins, RedisUrl, Secret, Secrets, Words
 from backend.core.config_usage import UsageSettings
 from backend.core.errors import ConfigurationError
 
@@ -228,6 +228,12 @@ class Settings(BaseSettings):
         validation_alias="JWT_SECRET_KEY",
         description="Signs access tokens, 32 characters or more; made once in the data folder when unset, but needed "
         "with PostgreSQL.",
+    )
+    redis_url: RedisUrl | None = Field(
+        None,
+        validation_alias="REDIS_URL",
+        description="What several processes share: counted requests and attempts, signatures that were used, live "
+        "events. redis://user:password@host:6379/0, or rediss:// for TLS; unset when one process serves alone.",
     )
     data_dir: Path = Field(Path("data"), description="Folder of everything the gateway keeps.")
     auth: Literal["auto", "keys", "open"] = Field(

@@ -8,7 +8,7 @@ from backend.features.auth.credentials import SignedRequest, read_credential, sh
 from backend.features.auth.forwarded_users import ForwardedUsers
 from backend.features.auth.identities import Identities
 from backend.features.auth.principal import ANONYMOUS, Principal
-from backend.features.auth.rates import MemoryRates, RequestRates
+from backend.features.auth.rates import RequestRates
 from backend.features.auth.stores import KeyStore
 
 MIN_KEY_LENGTH = 20
@@ -43,7 +43,7 @@ class Authenticator:
     ) -> None:
         self._stores = tuple(stores)
         self._identities = identities
-        self._rates = rates or MemoryRates()
+        self._rates = rates or RequestRates()
         self._forwarded = forwarded
         self._is_open = is_open
 
@@ -58,14 +58,15 @@ class Authenticator:
         Raises `NotAuthenticated` without a valid credential, `InvalidRequest` for two that differ, `RateLimited` for
         one that was used too often, and what `ForwardedUsers.serve` raises.
         """
-        principal = await self._find(scope)
+        principal = await self.identify(scope)
         if principal.requests_per_minute is not None:
             await self._rates.admit(principal.key_id or "", principal.requests_per_minute)
         if principal.serves_others and self._forwarded is not None:
             return await self._forwarded.serve(principal, scope)
         return principal
 
-    async def _find(self, scope: Mapping[str, Any]) -> Principal:
+    async def identify(self, scope: Mapping[str, Any]) -> Principal:
+        """Return who shows the credential of an ASGI scope; as `authenticate`, but no request is counted."""
         if not self._is_open:
             return await self._identify(read_credential(scope), scope)
         try:
