@@ -77,7 +77,7 @@ def build_application(settings: Settings) -> FastAPI:
             container.catalog.start()
             container.running.start()
             await container.history.upkeep.begin()
-            container.history.upkeep.start()
+            container.history.start()
             if container.authenticator.requires_key:
                 await announce_bootstrap(container.accounts)
             settle_memory()

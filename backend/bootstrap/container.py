@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from backend.bootstrap.accounts import open_accounts
 from backend.bootstrap.agents import open_index
 from backend.bootstrap.backends import check_backends, open_backends
-from backend.bootstrap.history import open_history
+from backend.bootstrap.history import open_history, open_sending
 from backend.bootstrap.keys import open_keys
 from backend.bootstrap.safety import accepted_keys, check_login_provider, check_workers, registered_public_keys
 from backend.bootstrap.signing_key import signing_key
@@ -35,6 +35,7 @@ from backend.features.generation.admission import Admission, AdmissionLimits
 from backend.features.generation.intake import Intake
 from backend.features.generation.service import GenerationService
 from backend.features.history.deps import History
+from backend.features.history.sending import Sending
 from backend.features.keys.deps import Keys
 from backend.features.ollama_api.agent_verbs import AgentVerbs
 from backend.features.ollama_api.deps import OllamaApi
@@ -66,6 +67,7 @@ class Container:
     generation: GenerationService
     agents: AgentService
     history: History
+    sending: Sending
     ollama_api: OllamaApi
     anthropic_api: AnthropicApi
     openai_api: OpenAIApi
@@ -102,8 +104,7 @@ async def open_container(settings: Settings) -> AsyncIterator[Container]:
         bodies = _body_limits(settings)
         recent = RecentModels()
         history = await stack.enter_async_context(open_history(settings, database, commits))
-        recorders = [recorder for recorder in (history.recorder,) if recorder is not None]
-        generation = GenerationService(Admission(_admission_limits(settings)), recorders)
+        generation = GenerationService(Admission(_admission_limits(settings)), history.recorders)
         intake = Intake(catalog, generation, recent)
         agents = AgentService(database, index, catalog, audit)
         yield Container(
@@ -120,6 +121,7 @@ async def open_container(settings: Settings) -> AsyncIterator[Container]:
             ollama_api=_ollama_api(settings.ollama, intake, catalog, recent, agents, bodies),
             agents=agents,
             history=history,
+            sending=open_sending(history, intake, agents),
             responses_api=ResponsesApi(Responses(intake), bodies),
             audio_api=_audio_api(intake, bodies, settings.limits.audio_bytes),
             anthropic_api=AnthropicApi(Messages(intake), bodies),

@@ -1,11 +1,17 @@
 """Hands the routes their services."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fastapi import Request
 
+from backend.features.history.bus import ChatBus
 from backend.features.history.recorder import HistoryRecorder
+from backend.features.history.replies import Replies
+from backend.features.history.sending import Sending
 from backend.features.history.service import HistoryService
+from backend.features.history.switches import Switches
+from backend.features.history.telling import Teller
 from backend.features.history.upkeep import Upkeep
 
 
@@ -15,8 +21,29 @@ class History:
 
     service: HistoryService
     upkeep: Upkeep
-    recorder: HistoryRecorder | None
-    """None where nothing is kept."""
+    teller: Teller
+    replies: Replies
+    switches: Switches
+    bus: ChatBus
+    recorders: Sequence[HistoryRecorder]
+    """None where nothing is kept, else one."""
+
+    def start(self) -> None:
+        """Begin to look after everything."""
+        self.upkeep.start()
+        self.teller.start()
+
+
+def sending_of(request: Request) -> Sending:
+    """Return what sends messages."""
+    sending: Sending = request.state.container.sending
+    return sending
+
+
+def bus_of(request: Request) -> ChatBus:
+    """Return what tells of chats."""
+    history: History = request.state.container.history
+    return history.bus
 
 
 def history_of(request: Request) -> HistoryService:

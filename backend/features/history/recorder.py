@@ -3,6 +3,7 @@
 import asyncio
 import uuid
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -10,11 +11,14 @@ from backend.core.db.group_commit import GroupCommit
 from backend.core.db.tables import utc_now
 from backend.core.errors import Conflict, GatewayError, StoreUnavailable
 from backend.core.logging import get_logger
+from backend.features.auth.context import CallContext
 from backend.features.generation.housekeeping import is_housekeeping
 from backend.features.generation.record import Answered, Asked
+from backend.features.generation.transcript import Transcript
 from backend.features.history.models import COMPLETE, ERROR, INTERRUPTED
 from backend.features.history.placing import Opened, Opening
 from backend.features.history.switches import Switches
+from backend.features.history.telling import Running, Teller
 from backend.features.history.turns import Fingerprint, keepable, kept_calls, read_conversation
 from backend.features.history.writing import Closing, HistoryWriter
 from backend.llm.types import ChatRequest
@@ -29,6 +33,13 @@ _LARGE = 2**18
 _AWAY = "your history cannot be kept right now, so nothing was asked; try again"
 
 
+@dataclass(frozen=True, slots=True)
+class SentContext(CallContext):
+    """The context of a message that the side API sends: it is kept whatever it says, its answer under a given id."""
+
+    answer_id: uuid.UUID = field(default_factory=uuid.uuid4)
+
+
 class HistoryRecorder:
     """Implements `Recorder`: a conversation is kept before its backend is asked, or the caller gets a 503.
 
@@ -41,6 +52,7 @@ class HistoryRecorder:
         commits: GroupCommit,
         writer: HistoryWriter,
         switches: Switches,
+        teller: Teller,
         changed: Callable[[], None],
         now: Callable[[], datetime] = utc_now,
     ) -> None:
@@ -48,12 +60,15 @@ class HistoryRecorder:
         self._writer = writer
         self._switches = switches
         self._changed = changed
+        self.teller = teller
         self._now = now
 
     async def begin(self, asked: Asked) -> "ChatRecord | None":
         """See `Recorder.begin`."""
         request, user_id = asked.request, asked.context.principal.user_id
-        if user_id is None or not isinstance(request, ChatRequest) or is_housekeeping(request):
+        if user_id is None or not isinstance(request, ChatRequest):
+            return None
+        if is_housekeeping(request) and not isinstance(asked.context, SentContext):
             return None
         if self._switches.is_off(asked.context.principal, asked.model.preset):
             return None
@@ -61,7 +76,13 @@ class HistoryRecorder:
         if not opening.conversation.turns:
             return None
         opened = await self._open(opening)
+        self._tell(opening, opened, asked.transcript)
         return ChatRecord(self, asked, opened, opening)
+
+    def _tell(self, opening: Opening, opened: Opened, transcript: Transcript) -> None:
+        turns = opening.conversation.turns
+        new = [{"role": turn.role, "content": turn.text} for turn in turns[len(turns) - opened.new_turns :]]
+        self.teller.begin(Running(opened.chat_id, opened.answer_id, transcript), new)
 
     async def _opening(self, asked: Asked, user_id: uuid.UUID, request: ChatRequest) -> Opening:
         messages, context, preset = request.messages, asked.context, asked.model.preset
@@ -74,7 +95,7 @@ class HistoryRecorder:
             conversation=conversation,
             model=keepable(request.model)[:_MAX_NAME],
             at=self._now(),
-            answer_id=uuid.uuid4(),
+            answer_id=context.answer_id if isinstance(context, SentContext) else uuid.uuid4(),
             agent_id=None if preset is None else uuid.UUID(preset.preset_id),
             chat_id=context.chat_id,
             external_id=context.conversation or None,
@@ -149,6 +170,7 @@ class ChatRecord:
             completion_tokens=usage.completion_tokens,
             ms=round(answered.seconds * 1000),
         )
+        self._recorder.teller.end(self._opened.answer_id, values)
         closing = Closing(self._opened, self._recorder.now(), digest, values)
         return self._recorder.close(closing)
 

@@ -81,7 +81,7 @@ def postgresql_document(column: str) -> str:
 def postgresql_index() -> list[str]:
     """Return the statements that make PostgreSQL's index."""
     return [
-        f"CREATE INDEX ix_{table}_search ON {table} USING gin ({postgresql_document(column)})"
+        f"CREATE INDEX ix_{table}_history_search ON {table} USING gin ({postgresql_document(column)})"
         for table, column in (("chats", "title"), ("messages", "content"))
     ]
 

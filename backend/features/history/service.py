@@ -61,11 +61,13 @@ class HistoryService:
         async with self._database.reading() as session:
             return _there(await self._chats.get(session, _owner(principal), chat_id))
 
-    async def read(self, principal: Principal, chat_id: uuid.UUID) -> tuple[Chat, Sequence[StoredMessage]]:
+    async def read(
+        self, principal: Principal, chat_id: uuid.UUID, last: int = LAST_MESSAGES
+    ) -> tuple[Chat, Sequence[StoredMessage]]:
         """Return a chat of the caller's and its last messages."""
         async with self._database.reading() as session:
             chat = _there(await self._chats.get(session, _owner(principal), chat_id))
-            return chat, await self._chats.latest(session, chat_id, LAST_MESSAGES)
+            return chat, await self._chats.latest(session, chat_id, last)
 
     async def messages(self, principal: Principal, chat_id: uuid.UUID, query: PageQuery) -> Page[StoredMessage]:
         """Return a piece of a chat's messages, in their order."""

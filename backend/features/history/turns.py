@@ -58,9 +58,9 @@ class Fingerprint:
             parts.append(b"\x00" + role.encode())
             self._last = role
         if said := spoken(role, text):
-            parts += (b"\x01", said.encode("utf-8", "replace"))
-        for call in calls:
-            parts += (b"\x02", call.name.encode("utf-8", "replace"), b"\x03", _canonical(call.arguments))
+            parts += (b"\x01", said.encode())
+        for call in calls if role == "assistant" else ():
+            parts += (b"\x02", keepable(call.name).encode(), b"\x03", _canonical(call.arguments))
         parts += [b"\x04" + blake2b(image.data.encode("utf-8", "replace")).digest() for image in images]
         self._hash.update(b"".join(parts))
         return self
@@ -140,7 +140,7 @@ def _calls(message: Message) -> tuple[Mapping[str, Any], ...]:
         if not message.tool_call_id and not message.tool_name:
             return ()
         return ({"id": keepable(message.tool_call_id), "name": keepable(message.tool_name)},)
-    return kept_calls(message.tool_calls) if message.tool_calls else ()
+    return kept_calls(message.tool_calls) if message.role == "assistant" and message.tool_calls else ()
 
 
 def _canonical(arguments: Mapping[str, Any]) -> bytes:

@@ -1,29 +1,13 @@
 """Conversations are kept as one chat each, whatever wire and client they come by."""
 
 import json
-from collections.abc import Mapping
 from typing import Any
 
 import openai
 
 from tests.clients.scripts import CHAT, answer
 from tests.fixtures.team_gateway import TeamGateway
-
-MODEL = "mistral-small-latest"
-
-
-async def chats(gateway: TeamGateway, caller: str = "ana") -> list[dict[str, Any]]:
-    async with gateway.http(caller) as http:
-        reply = await http.get("/api/v1/chats")
-        assert reply.status_code == 200, reply.text
-        found: list[dict[str, Any]] = reply.json()["items"]
-        return found
-
-
-async def messages(gateway: TeamGateway, chat: Mapping[str, Any], caller: str = "ana") -> list[dict[str, Any]]:
-    async with gateway.http(caller) as http:
-        found: list[dict[str, Any]] = (await http.get(f"/api/v1/messages/chat/{chat['id']}")).json()["items"]
-        return found
+from tests.integration.history.served import MODEL, chats, messages
 
 
 async def test_three_turns_of_ollamas_own_client_and_a_fourth_over_openais_are_one_chat(
