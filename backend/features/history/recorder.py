@@ -5,6 +5,7 @@ import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from backend.core.db.group_commit import GroupCommit
@@ -26,6 +27,7 @@ from backend.llm.types import ChatRequest
 _log = get_logger(__name__)
 
 _STATUS = {"ok": COMPLETE, "interrupted": INTERRUPTED, "error": ERROR}
+_MOST_TRIES = 6
 _MAX_ERROR = 500
 _MAX_NAME = 600
 _LARGE = 2**18
@@ -130,12 +132,28 @@ class HistoryRecorder:
             return
         values = answer_values(INTERRUPTED)
         fingerprint = opening.conversation.fingerprint.add("assistant", "")
-        self.close(Closing(done.result(), self._now(), fingerprint.digest(), values))
+        self._late(Closing(done.result(), self._now(), fingerprint.digest(), values), 0)
 
-    def close(self, closing: Closing) -> Awaitable[None]:
-        """Write how an answer ended; what cannot be written now is swept up later."""
+    def close(self, closing: Closing, tries: int = 0) -> Awaitable[None]:
+        """Write how an answer ended; while the store is away, once more a little later.
+
+        What is never written is marked as interrupted by `Upkeep`.
+        """
         self._changed()
-        return self._commits.write(self._writer.close, closing)
+        writing = self._commits.write(self._writer.close, closing)
+        writing.add_done_callback(partial(self._again, closing, tries))
+        return writing
+
+    def _again(self, closing: Closing, tries: int, done: "asyncio.Future[None]") -> None:
+        if done.cancelled() or not isinstance(done.exception(), StoreUnavailable) or tries >= _MOST_TRIES:
+            return
+        asyncio.get_running_loop().call_later(2**tries, self._late, closing, tries + 1)
+
+    def _late(self, closing: Closing, tries: int) -> None:
+        try:
+            self.close(closing, tries)
+        except GatewayError as error:
+            _log.warning("answer_not_kept", reason=error.message)
 
     def now(self) -> datetime:
         """Return the time."""

@@ -126,7 +126,7 @@ async def test_of_equal_requests_at_the_same_time_one_is_answered(team_gateway: 
 
 
 async def test_a_request_that_failed_may_be_sent_again_with_its_key(team_gateway: TeamGateway) -> None:
-    team_gateway.upstream.script(CHAT, [mistral_error("400-validation.json"), answer("one")])
+    team_gateway.upstream.script(CHAT, [mistral_error("400-invalid-args.json"), answer("one")])
     body = {"content": "hi", "model": MODEL, "headers": {"idempotency-key": "k-3"}}
     async with team_gateway.http("ana") as http:
         reply = await http.post("/api/v1/messages", json={"content": "hi", "model": MODEL}, headers=body["headers"])
@@ -187,7 +187,7 @@ async def test_nobody_reaches_a_chat_of_somebody_elses_by_any_route(team_gateway
     [chat] = await chats(team_gateway)
     routes = [label for route in router_routes() if "{chat_id}" in route.path for label in labels(route)]
     assert len(routes) >= 7
-    for caller, expected in [("bob", 404), ("ada", 404), ("key", 401), ("", 401)]:
+    for caller, expected in [("bob", 404), ("ada", 404), ("key", 401), ("nobody", 401)]:
         async with team_gateway.http(caller) as http:
             for label in routes:
                 method, path = label.split()
