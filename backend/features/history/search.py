@@ -43,9 +43,13 @@ _FOLD = str.maketrans(_LETTERS) | dict.fromkeys(map(ord, _MARKS))
 
 _QUEUED = f"""
     SELECT q.number, coalesce(m.user_id, c.user_id), substr(coalesce(m.content, c.title), 1, {INDEXED_CHARACTERS})
-    FROM (SELECT number FROM history_search_queue LIMIT {_BATCH}) q
+    FROM (SELECT number FROM history_search_queue WHERE number <> 0 LIMIT {_BATCH}) q
     LEFT JOIN messages m ON m.number = q.number LEFT JOIN chats c ON c.number = -q.number
 """  # noqa: S608 (a number of ours)
+
+
+_WIPE = "INSERT OR IGNORE INTO history_search_queue(number) VALUES (0);"
+"""Asks for words that were deleted to be taken out of the index's files, where they stay until pieces are merged."""
 
 
 def fold(text: str) -> str:
@@ -89,8 +93,9 @@ def postgresql_index() -> list[str]:
 def sqlite_index() -> list[str]:
     """Return the statements that make SQLite's index and the queue of what is not in it yet.
 
-    A message is known by its number, a chat's title by its number below zero. An index that keeps no text must be told
-    what it held when a row leaves it.
+    A migration that makes `chats` or `messages` anew must make these triggers anew, too. A message is known by its
+    number, a chat's title by its number below zero. An index that keeps no text must be told what it held when a row
+    leaves it.
     """
     title, message = _Row("-{}.number", "title"), _Row("{}.number", "content")
     is_over = "old.status = 'pending' AND new.status <> 'pending'"
@@ -101,7 +106,7 @@ def sqlite_index() -> list[str]:
         _trigger(
             "new_title", "UPDATE OF title ON chats", "old.title <> new.title", title.drop("old"), title.queue("new")
         ),
-        _trigger("no_chat", "DELETE ON chats", "true", title.drop("old"), title.unqueue("old")),
+        _trigger("no_chat", "DELETE ON chats", "true", title.drop("old"), title.unqueue("old"), _WIPE),
         _trigger("new_message", "INSERT ON messages", "new.status <> 'pending'", message.queue("new")),
         _trigger("ended_message", "UPDATE OF status ON messages", is_over, message.queue("new")),
         _trigger(
@@ -132,6 +137,14 @@ class _Row:
         unless_queued = f"WHERE NOT EXISTS (SELECT 1 FROM history_search_queue WHERE number = {number})"  # noqa: S608 (ours)
         values = f"SELECT 'delete', {number}, {row}.user_id, {text} {unless_queued}"
         return f"INSERT INTO history_search(history_search, rowid, owner, body) {values};"
+
+
+def wipe(connection: Connection, *, always: bool = False) -> bool:
+    """Take deleted words out of SQLite's index, if there are any, by merging its pieces; return whether it was done."""
+    asked = connection.exec_driver_sql("DELETE FROM history_search_queue WHERE number = 0").rowcount
+    if asked or always:
+        connection.exec_driver_sql("INSERT INTO history_search(history_search) VALUES ('optimize')")
+    return bool(asked) or always
 
 
 def index_queued(connection: Connection) -> int:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from sqlalchemy import CursorResult, bindparam, delete, select, text
@@ -14,12 +15,13 @@ from backend.core.db.tables import Moment, utc_now
 from backend.core.errors import GatewayError
 from backend.core.logging import get_logger
 from backend.features.history.models import Chat, KeptReply
-from backend.features.history.search import index_queued
+from backend.features.history.search import index_queued, wipe
 
 _log = get_logger(__name__)
 
 TICK_SECONDS = 1.0
 _TICKS_PER_SWEEP = 60
+_TICKS_PER_WIPE = 600
 _PRUNE_SECONDS = 86_400.0
 _PRUNE_BATCH = 200
 _REPLIES_ARE_KEPT = timedelta(hours=24)
@@ -111,13 +113,13 @@ class Upkeep:
             await asyncio.sleep(0)
         return removed
 
-    async def compact(self) -> None:
-        """Wipe deleted words and rows off the disk, as far as the database lets us: see `docs/history.md`."""
+    async def compact(self, *, always: bool = True) -> None:
+        """Wipe what was deleted off SQLite's disk; see `docs/history.md` for PostgreSQL."""
         if not self._database.is_embedded:
             return
         await self.index()
-        await self._database.in_one(_optimize)
-        await self._database.flush()
+        if await self._database.in_one(partial(wipe, always=always)):
+            await self._database.flush()
 
     async def _run(self) -> None:
         ticks, pruned_at = 0, float("-inf")
@@ -127,6 +129,8 @@ class Upkeep:
                 if self._has_work:
                     self._has_work = False
                     await self.index()
+                if ticks % _TICKS_PER_WIPE == 0:
+                    await self.compact(always=False)
                 if ticks % _TICKS_PER_SWEEP == 0:
                     await self.sweep()
                 if loop.time() - pruned_at > _PRUNE_SECONDS:
@@ -138,8 +142,3 @@ class Upkeep:
                 _log.exception("history_not_looked_after_unexpectedly")
             ticks += 1
             await asyncio.sleep(TICK_SECONDS)
-
-
-def _optimize(connection: Connection) -> None:
-    """Merge the index into one piece: words that were deleted are in the older pieces still."""
-    connection.exec_driver_sql("INSERT INTO history_search(history_search) VALUES ('optimize')")
