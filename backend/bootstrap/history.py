@@ -36,7 +36,7 @@ async def open_history(
     teller, replies = Teller(bus), Replies(database, longest)
     upkeep = Upkeep(database, longest, retention)
     switches = Switches()
-    service = HistoryService(database, upkeep, switches)
+    service = HistoryService(database, upkeep, switches, bus)
     await service.read_switches()
     recorder = HistoryRecorder(commits, HistoryWriter(), switches, teller, upkeep.changed)
     try:

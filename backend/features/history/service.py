@@ -9,6 +9,7 @@ from backend.core.db.pages import Page, PageQuery
 from backend.core.db.tables import utc_now
 from backend.core.errors import NotFound
 from backend.features.auth.principal import Principal
+from backend.features.history.bus import ChatBus
 from backend.features.history.models import Chat, StoredMessage
 from backend.features.history.repository import ChatRepository, SwitchRepository
 from backend.features.history.switches import Switches
@@ -28,11 +29,17 @@ class HistoryService:
     """The history of each account, for the account alone."""
 
     def __init__(
-        self, database: Database, upkeep: Upkeep, switches: Switches, clock: Callable[[], float] = time.monotonic
+        self,
+        database: Database,
+        upkeep: Upkeep,
+        switches: Switches,
+        bus: ChatBus,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._database = database
         self._upkeep = upkeep
         self._switches = switches
+        self._bus = bus
         self._clock = clock
         self._chats = ChatRepository()
         self._subjects = SwitchRepository()
@@ -121,6 +128,7 @@ class HistoryService:
             if not await self._chats.remove(session, _owner(principal), chat_id):
                 raise NotFound(_NO_CHAT)
         self._counts.pop(_owner(principal), None)
+        self._bus.evict(chat_id)
 
     async def remove_all(self, principal: Principal) -> None:
         """Remove all chats of the caller's, off the disk too."""

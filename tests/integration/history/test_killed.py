@@ -13,10 +13,14 @@ from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.clients.scripts import CHAT, answer, mistral_models
 from tests.fakes.scripted_upstream import Piece, Reply, ScriptedUpstream
 from tests.fixtures.gateway import ROOT, Gateway, run_gateway
 
+pytestmark = pytest.mark.timeout(300)
+"""Many processes start here, one after the other."""
 MODEL = "mistral-small-latest"
 PASSWORD = "a long enough password"  # noqa: S105 (of this test)
 
@@ -101,3 +105,26 @@ def test_every_acknowledged_answer_is_there_once_and_a_cut_one_is_interrupted(tm
 def all_chats(gateway: Gateway, key: str) -> list[dict[str, Any]]:
     pages = [get(gateway, key, f"/api/v1/chats?limit=100&skip={skip}")["items"] for skip in (0, 100)]
     return [chat for page in pages for chat in page]
+
+
+def test_an_erased_account_leaves_nothing_and_the_others_stay(tmp_path: Path) -> None:
+    canary = "zuikaquorbelvint"
+    with ScriptedUpstream() as upstream:
+        upstream.defaults["GET /v1/models"] = mistral_models()
+        upstream.script(CHAT, [answer(f"I say {canary} too")])
+        env = {"MISTRAL_API_KEY": "k", "MISTRAL_BASE_URL": upstream.url, "GATEWAY_AUTH": "keys"}
+        keys: dict[str, str] = {}
+        for name in ("ana", "eve"):
+            email = f"{name}@example.org"
+            command(tmp_path, env, "admin", "create", "--email", email, "--password", PASSWORD)
+            keys[name] = command(tmp_path, env, "keys", "create", "--user", email, "--name", "test")
+        with run_gateway(tmp_path, env) as gateway:
+            ask(gateway, keys["eve"], f"do you know {canary}?", [])
+            assert len(get(gateway, keys["eve"], f"/api/v1/chats?q={canary}")["items"]) == 1
+            upstream.script(CHAT, [answer("hello")])
+            ask(gateway, keys["ana"], "hello", [])
+        assert "gone" in command(tmp_path, env, "erase", "--email", "Eve@example.org", "--yes")
+        files = [path for path in (tmp_path / "data").rglob("*") if path.is_file()]
+        assert [path for path in files if canary.encode() in path.read_bytes()] == []
+        stayed = [path for path in files if b"hello" in path.read_bytes()]
+        assert stayed
