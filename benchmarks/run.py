@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import scenarios
+from history import measure_history
 from report import Row, as_text, conditions, write_results
 from scenarios import Cast, Figures, Plan, progress
 from servers import HERE, BenchError, Server, build_tools, find_nginx, start_gateway, start_mock, start_nginx
@@ -70,6 +71,7 @@ def measure(plan: Plan, *, with_gateway: bool) -> list[Row]:
         rows = [*scenarios.measure_streams(cast, plan, figures), *light, *whole, *rows]
         if cast.team is not None:
             rows += measure_team(cast.team, plan, figures)
+            rows += measure_history(folder)
         sources = {load.cpu_source for loads in figures.legs.values() for load in loads}
         facts["cpu time from"] = ", ".join(sorted(sources))
     print(as_text(rows, facts))
