@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import scenarios
+from history import measure_history
 from records import measure_pairs, start_pairs
 from report import Row, as_text, conditions, write_results
 from scenarios import Cast, Figures, Plan, progress
@@ -73,6 +74,7 @@ def measure(plan: Plan, *, with_gateway: bool) -> list[Row]:
         if cast.team is not None:
             rows += measure_team(cast.team, plan, figures)
             rows += measure_secrecy(cast.team, plan)
+            rows += measure_history(folder)
         rows += measure_pairs(cast.pairs, plan, figures)
         sources = {load.cpu_source for loads in figures.legs.values() for load in loads}
         facts["cpu time from"] = ", ".join(sorted(sources))

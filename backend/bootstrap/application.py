@@ -26,6 +26,7 @@ from backend.features.audio_api.router import router as audio
 from backend.features.audit.router import router as audit
 from backend.features.auth.router import router as auth
 from backend.features.health.router import router as health
+from backend.features.history.router import router as history
 from backend.features.keys.admin_router import router as admin_keys
 from backend.features.keys.router import router as keys
 from backend.features.ollama_api.router import public as ollama_public
@@ -52,6 +53,7 @@ ROUTERS = (
     accounts_oidc,
     accounts,
     agents,
+    history,
     keys,
     usage,
     users,
@@ -80,6 +82,8 @@ def build_application(settings: Settings) -> FastAPI:
             container.catalog.start()
             container.running.start()
             await container.usage.housekeeping.start()
+            await container.history.upkeep.begin()
+            container.history.start()
             if container.authenticator.requires_key:
                 await announce_bootstrap(container.accounts)
             else:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from backend.bootstrap.accounts import open_accounts
 from backend.bootstrap.agents import open_index
 from backend.bootstrap.backends import check_backends, open_backends
+from backend.bootstrap.history import open_history, open_sending
 from backend.bootstrap.keys import open_keys
 from backend.bootstrap.redis import Shared, open_redis
 from backend.bootstrap.safety import accepted_keys, check_login_provider, check_workers, registered_public_keys
@@ -36,10 +37,12 @@ from backend.features.catalog.recent import RecentModels
 from backend.features.catalog.service import CatalogService
 from backend.features.generation.admission import Admission, AdmissionLimits
 from backend.features.generation.intake import Intake
+from backend.features.generation.record import Recorder
 from backend.features.generation.service import GenerationService
+from backend.features.history.deps import History
+from backend.features.history.sending import Sending
 from backend.features.keys.deps import Keys
 from backend.features.live.bus import LiveBus
-from backend.features.live.events import NobodyReads
 from backend.features.live.sockets import LiveSockets
 from backend.features.ollama_api.agent_verbs import AgentVerbs
 from backend.features.ollama_api.deps import OllamaApi
@@ -74,6 +77,8 @@ class Container:
     generation: GenerationService
     usage: Usage
     agents: AgentService
+    history: History
+    sending: Sending
     ollama_api: OllamaApi
     anthropic_api: AnthropicApi
     openai_api: OpenAIApi
@@ -110,13 +115,15 @@ async def open_container(settings: Settings) -> AsyncIterator[Container]:
         stack.push_async_callback(catalog.aclose)
         bodies = _body_limits(settings)
         recent = RecentModels()
+        bus = await stack.enter_async_context(open_bus(shared.store, key))
         usage = await stack.enter_async_context(open_usage(settings, database, commits, audit))
-        generation = GenerationService(Admission(_admission_limits(settings)), (usage.recorder,))
+        history = await stack.enter_async_context(open_history(settings, database, commits, bus))
+        recorders: tuple[Recorder, ...] = (usage.recorder, *history.recorders)
+        generation = GenerationService(Admission(_admission_limits(settings)), recorders)
         intake = Intake(catalog, generation, recent)
         agents = AgentService(database, index, catalog, audit)
         authenticator = _build_authenticator(settings, accepted, accounts, keys, shared)
-        bus = await stack.enter_async_context(open_bus(shared.store, key))
-        sockets = await stack.enter_async_context(open_sockets(authenticator, running, bus, NobodyReads()))
+        sockets = await stack.enter_async_context(open_sockets(authenticator, running, bus, history.service))
         yield Container(
             settings=settings,
             database=database,
@@ -133,6 +140,8 @@ async def open_container(settings: Settings) -> AsyncIterator[Container]:
             usage=usage,
             ollama_api=_ollama_api(settings.ollama, intake, catalog, recent, agents, bodies),
             agents=agents,
+            history=history,
+            sending=open_sending(history, intake, agents),
             responses_api=ResponsesApi(Responses(intake), bodies),
             audio_api=_audio_api(intake, bodies, settings.limits.audio_bytes),
             anthropic_api=AnthropicApi(Messages(intake), bodies),

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from backend import __version__
-from backend.cli import accounts, ask, doctor, keys, serve, usage
+from backend.cli import accounts, ask, doctor, erase, keys, serve, usage
 from backend.core.errors import ConfigurationError
 
 app = typer.Typer(
@@ -68,6 +68,15 @@ def chat_command(
 def doctor_command() -> None:
     """Check the settings and every backend, and say what to do about what is wrong."""
     raise typer.Exit(doctor.examine())
+
+
+@app.command("erase")
+def erase_command(
+    email: Annotated[str, typer.Option(help="Whose account and everything in it is removed.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Remove an account with its keys, agents and chats, so that nothing of it is left on the disk."""
+    erase.erase(email, confirmed=yes)
 
 
 @app.command("migrate")

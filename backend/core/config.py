@@ -31,6 +31,7 @@ from pydantic_settings import (
 
 from backend.core.config_accounts import AccountSettings, OidcSettings
 from backend.core.config_file import read_config_file, read_env_file
+from backend.core.config_history import HistorySettings
 from backend.core.config_types import BaseUrl, BaseUrls, Group, Lines, Origins, RedisUrl, Secret, Secrets, Words
 from backend.core.config_usage import UsageSettings
 from backend.core.errors import ConfigurationError
@@ -264,6 +265,7 @@ class Settings(BaseSettings):
     accounts: AccountSettings = AccountSettings()
     oidc: OidcSettings = OidcSettings()
     usage: UsageSettings = UsageSettings()
+    history: HistorySettings = HistorySettings()
     backends: dict[str, BackendSettings] = Field(
         default_factory=dict,
         description="Further backends by name, for example GATEWAY_BACKENDS__LAB__KIND=llamacpp and "

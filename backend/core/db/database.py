@@ -98,6 +98,16 @@ class Database:
         async with self.reading() as session:
             await session.execute(text("select 1"))
 
+    async def flush(self) -> None:
+        """Bring what was written from SQLite's log into its file and empty the log; elsewhere nothing is to be done."""
+        if not self.is_embedded:
+            return
+        with _told():
+            async with self._engine.connect() as connection:
+                raw = await connection.get_raw_connection()
+                driver: Any = raw.driver_connection
+                await driver.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
     async def aclose(self) -> None:
         """Close all connections."""
         if self._writer is not None:
@@ -192,7 +202,13 @@ def _open_engine(url: URL, *, is_embedded: bool) -> AsyncEngine:
 def _prepare_connection(connection: Any, _record: Any) -> None:
     connection.isolation_level = None  # transactions begin where we say, see `_begin`
     cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", f"busy_timeout={_BUSY_MS}"):
+    for pragma in (
+        "journal_mode=WAL",
+        "synchronous=NORMAL",
+        "foreign_keys=ON",
+        "secure_delete=ON",
+        f"busy_timeout={_BUSY_MS}",
+    ):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
 
