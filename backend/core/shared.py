@@ -22,7 +22,8 @@ RETRY_SECONDS = 1.0
 PREFIX = "passerelle:"
 """How every key and channel begins, so that a Redis may be shared and rights in it can be narrow."""
 
-_MOST_CONNECTIONS = 32
+_MOST_CONNECTIONS = 10
+"""Each question takes less than a millisecond; a burst waits for its turn rather than opening many at once."""
 _log = get_logger(__name__)
 Answer = TypeVar("Answer")
 
@@ -96,7 +97,7 @@ async def open_shared_store(url: str, ca_file: str | None = None) -> AsyncIterat
     pool = BlockingConnectionPool.from_url(
         url,
         max_connections=_MOST_CONNECTIONS,
-        timeout=ANSWER_SECONDS,
+        timeout=CONNECT_SECONDS + ANSWER_SECONDS,
         socket_connect_timeout=CONNECT_SECONDS,
         socket_timeout=ANSWER_SECONDS,
         socket_keepalive=True,

@@ -62,6 +62,7 @@ class Commands:
         bus: tells of typing.
         reader: knows who may read which chat.
         authenticator: knows whose a credential is.
+        track: lets a socket be cut when its present credential ends.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class Commands:
         bus: LiveBus,
         reader: ChatReader,
         authenticator: Authenticator,
+        track: Callable[[Member], None],
     ) -> None:
         self._members = members
         self._rooms = rooms
@@ -79,6 +81,7 @@ class Commands:
         self._bus = bus
         self._reader = reader
         self._authenticator = authenticator
+        self._track = track
         self._evictions = 0
 
     async def answer(self, name: str, sid: str, sent: object = None, *_more: object) -> dict[str, object]:
@@ -146,7 +149,9 @@ class Commands:
         principal = await self._authenticator.authenticate(scope)
         if principal.user_id != member.user_id:
             raise NotPermitted("this credential is another user's; connect anew with it")
-        member.scope, member.principal = scope, principal
+        if self._members.find(member.sid) is member:  # else it was closed meanwhile
+            member.scope, member.principal = scope, principal
+            self._track(member)
 
     async def look_again(self, chat_id: uuid.UUID) -> list[Member]:
         """Put out who may not read a chat any more and return them; whoever cannot be asked about is put out, too."""

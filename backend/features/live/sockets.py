@@ -62,7 +62,7 @@ class LiveSockets:
         self._look_seconds = look_seconds
         self._members = Members()
         self._feed = bus.open_feed()
-        self._commands = Commands(self._members, self, self._feed, bus, reader, authenticator)
+        self._commands = Commands(self._members, self, self._feed, bus, reader, authenticator, self._track)
         self._opening = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
         self._refused: type[Exception] = Exception
@@ -149,10 +149,14 @@ class LiveSockets:
             self._members.add(member)
         except GatewayError as error:
             raise self._refused(error.message) from None
-        member.untrack = self._running.track(principal, partial(self._cut, member))
+        self._track(member)
 
     async def _disconnect(self, sid: str, _reason: str) -> None:
         self._commands.forget(sid)
+
+    def _track(self, member: Member) -> None:
+        member.untrack()
+        member.untrack = self._running.track(member.principal, partial(self._cut, member))
 
     def _cut(self, member: Member, error: GatewayError) -> None:
         self._spawn(self._end(member, error.message))
