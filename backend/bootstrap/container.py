@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from backend.bootstrap.accounts import open_accounts
 from backend.bootstrap.agents import open_index
 from backend.bootstrap.backends import check_backends, open_backends
-from backend.bootstrap.history import open_history, open_sending
+from backend.bootstrap.history import open_history, with_sending
 from backend.bootstrap.keys import open_keys
 from backend.bootstrap.safety import accepted_keys, check_login_provider, check_workers, registered_public_keys
 from backend.bootstrap.signing_key import signing_key
@@ -35,7 +35,6 @@ from backend.features.generation.admission import Admission, AdmissionLimits
 from backend.features.generation.intake import Intake
 from backend.features.generation.service import GenerationService
 from backend.features.history.deps import History
-from backend.features.history.sending import Sending
 from backend.features.keys.deps import Keys
 from backend.features.ollama_api.agent_verbs import AgentVerbs
 from backend.features.ollama_api.deps import OllamaApi
@@ -67,7 +66,6 @@ class Container:
     generation: GenerationService
     agents: AgentService
     history: History
-    sending: Sending
     ollama_api: OllamaApi
     anthropic_api: AnthropicApi
     openai_api: OpenAIApi
@@ -120,8 +118,7 @@ async def open_container(settings: Settings) -> AsyncIterator[Container]:
             generation=generation,
             ollama_api=_ollama_api(settings.ollama, intake, catalog, recent, agents, bodies),
             agents=agents,
-            history=history,
-            sending=open_sending(history, intake, agents),
+            history=with_sending(history, intake, agents),
             responses_api=ResponsesApi(Responses(intake), bodies),
             audio_api=_audio_api(intake, bodies, settings.limits.audio_bytes),
             anthropic_api=AnthropicApi(Messages(intake), bodies),
