@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from backend.bootstrap.accounts import open_accounts
 from backend.bootstrap.agents import open_index
 from backend.bootstrap.backends import check_backends, open_backends
-from backend.bootstrap.history import open_history, open_sending
+from backend.bootstrap.history import open_history, with_sending
 from backend.bootstrap.keys import open_keys
 from backend.bootstrap.redis import Shared, open_redis
 from backend.bootstrap.safety import accepted_keys, check_login_provider, check_workers, registered_public_keys
@@ -40,7 +40,6 @@ from backend.features.generation.intake import Intake
 from backend.features.generation.record import Recorder
 from backend.features.generation.service import GenerationService
 from backend.features.history.deps import History
-from backend.features.history.sending import Sending
 from backend.features.keys.deps import Keys
 from backend.features.live.bus import LiveBus
 from backend.features.live.sockets import LiveSockets
@@ -78,7 +77,6 @@ class Container:
     usage: Usage
     agents: AgentService
     history: History
-    sending: Sending
     ollama_api: OllamaApi
     anthropic_api: AnthropicApi
     openai_api: OpenAIApi
@@ -140,8 +138,7 @@ async def open_container(settings: Settings) -> AsyncIterator[Container]:
             usage=usage,
             ollama_api=_ollama_api(settings.ollama, intake, catalog, recent, agents, bodies),
             agents=agents,
-            history=history,
-            sending=open_sending(history, intake, agents),
+            history=with_sending(history, intake, agents),
             responses_api=ResponsesApi(Responses(intake), bodies),
             audio_api=_audio_api(intake, bodies, settings.limits.audio_bytes),
             anthropic_api=AnthropicApi(Messages(intake), bodies),

@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import timedelta
 
 from backend.core.config import Settings
@@ -45,7 +46,8 @@ async def open_history(
         await upkeep.aclose()
 
 
-def open_sending(history: History, intake: Intake, agents: AgentService) -> Sending:
-    """Return what sends messages by the side API."""
+def with_sending(history: History, intake: Intake, agents: AgentService) -> History:
+    """Return the history with what sends messages; that needs what is built after it."""
     is_kept = bool(history.recorders)
-    return Sending(history.service, history.replies, history.switches, intake, agents, is_kept=is_kept)
+    sending = Sending(history.service, history.replies, history.switches, intake, agents, is_kept=is_kept)
+    return replace(history, sending=sending)

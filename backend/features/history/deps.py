@@ -27,6 +27,8 @@ class History:
     bus: LiveBus
     recorders: Sequence[HistoryRecorder]
     """None where nothing is kept, else one."""
+    sending: Sending | None = None
+    """There once the whole container is."""
 
     def start(self) -> None:
         """Begin to look after everything."""
@@ -36,8 +38,10 @@ class History:
 
 def sending_of(request: Request) -> Sending:
     """Return what sends messages."""
-    sending: Sending = request.state.container.sending
-    return sending
+    history: History = request.state.container.history
+    if history.sending is None:
+        raise RuntimeError("the container is not whole")
+    return history.sending
 
 
 def bus_of(request: Request) -> LiveBus:

@@ -20,6 +20,7 @@ from backend.features.history.schemas import (
     ChatExport,
     ChatRead,
     ChatUpdate,
+    Followed,
     MessageRead,
     MessageSend,
     Sent,
@@ -98,7 +99,7 @@ async def send_message(request: Request) -> Response:
     return await respond(request, SideRoute.limits, answer)
 
 
-@router.get("/messages/stream/{chat_id}")
+@router.get("/messages/stream/{chat_id}", response_model=Followed)
 async def follow_chat(request: Request, chat_id: uuid.UUID) -> Response:
     """Follow what happens in a chat of yours, as server-sent events."""
 

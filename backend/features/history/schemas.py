@@ -99,6 +99,14 @@ class ChatExport(ChatDetail):
     """A chat with all its messages."""
 
 
+class Followed(Reply):
+    """What the `data` of an event holds at least; its name says what happened."""
+
+    chat_id: uuid.UUID
+    message_id: uuid.UUID | None = None
+    content: str | None = None
+
+
 class Sent(Reply):
     """The answer to a question."""
 
