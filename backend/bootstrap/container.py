@@ -5,16 +5,15 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, replace
 
-from backend.bootstrap.accounts import open_accounts
 from backend.bootstrap.agents import open_index
 from backend.bootstrap.backends import check_backends, open_backends
+from backend.bootstrap.ground import open_ground
 from backend.bootstrap.history import open_history, with_sending
-from backend.bootstrap.keys import open_keys
-from backend.bootstrap.redis import Shared, open_redis
+from backend.bootstrap.redis import Shared
 from backend.bootstrap.safety import accepted_keys, check_login_provider, check_workers, registered_public_keys
 from backend.bootstrap.signing_key import signing_key
-from backend.bootstrap.sockets import open_bus, open_sockets
-from backend.bootstrap.store import open_database, prepared
+from backend.bootstrap.sockets import open_sockets
+from backend.bootstrap.store import prepared
 from backend.bootstrap.usage import open_usage
 from backend.core.config import OllamaSettings, Settings
 from backend.core.db.database import Database
@@ -87,52 +86,38 @@ class Container:
 @contextlib.asynccontextmanager
 async def open_container(settings: Settings) -> AsyncIterator[Container]:
     """Yield the container; the application, the command line and tests all get theirs here."""
-    accepted = accepted_keys(settings)
-    check_backends(settings)
-    check_workers(settings)
-    check_login_provider(settings)
-    key = signing_key(prepared(settings))
+    accepted = _checked(settings)
     async with contextlib.AsyncExitStack() as stack:
 
         def close_later(upstream: Upstream) -> None:
             stack.push_async_callback(upstream.aclose)
 
-        database = await stack.enter_async_context(open_database(settings))
-        commits = GroupCommit(database)
-        commits.start()
-        stack.push_async_callback(commits.aclose)
-        shared = await stack.enter_async_context(open_redis(settings))
-        audit = AuditLog(database)
-        running = RunningCalls()
-        stack.push_async_callback(running.aclose)
-        accounts = await open_accounts(settings, database, audit, key, running, shared.windows)
-        keys = await stack.enter_async_context(open_keys(database, audit, accounts.sessions.known, running))
+        ground = await open_ground(stack, settings, signing_key(prepared(settings)))
         backends = await open_backends(settings, close_later)
-        index = await stack.enter_async_context(open_index(database))
+        index = await stack.enter_async_context(open_index(ground.database))
         catalog = CatalogService(backends, settings.catalog.ttl_seconds, presets=index)
         stack.push_async_callback(catalog.aclose)
         bodies = _body_limits(settings)
         recent = RecentModels()
-        bus = await stack.enter_async_context(open_bus(shared.store, key))
-        usage = await stack.enter_async_context(open_usage(settings, database, commits, audit))
-        history = await stack.enter_async_context(open_history(settings, database, commits, bus))
+        usage = await stack.enter_async_context(open_usage(settings, ground.database, ground.commits, ground.audit))
+        history = await stack.enter_async_context(open_history(settings, ground.database, ground.commits, ground.bus))
         recorders: tuple[Recorder, ...] = (usage.recorder, *history.recorders)
         generation = GenerationService(Admission(_admission_limits(settings)), recorders)
         intake = Intake(catalog, generation, recent)
-        agents = AgentService(database, index, catalog, audit)
-        authenticator = _build_authenticator(settings, accepted, accounts, keys, shared)
-        sockets = await stack.enter_async_context(open_sockets(authenticator, running, bus, history.service))
+        agents = AgentService(ground.database, index, catalog, ground.audit)
+        authenticator = _build_authenticator(settings, accepted, ground.accounts, ground.keys, ground.shared)
+        hall = open_sockets(authenticator, ground.running, ground.bus, history.service)
         yield Container(
             settings=settings,
-            database=database,
-            commits=commits,
-            audit=audit,
-            accounts=accounts,
-            keys=keys,
+            database=ground.database,
+            commits=ground.commits,
+            audit=ground.audit,
+            accounts=ground.accounts,
+            keys=ground.keys,
             authenticator=authenticator,
-            running=running,
-            bus=bus,
-            sockets=sockets,
+            running=ground.running,
+            bus=ground.bus,
+            sockets=await stack.enter_async_context(hall),
             catalog=catalog,
             generation=generation,
             usage=usage,
@@ -144,6 +129,15 @@ async def open_container(settings: Settings) -> AsyncIterator[Container]:
             anthropic_api=AnthropicApi(Messages(intake), bodies),
             openai_api=OpenAIApi(OpenAIInference(intake), OpenAIModels(catalog), bodies),
         )
+
+
+def _checked(settings: Settings) -> Mapping[str, frozenset[Permission]] | None:
+    """Return which keys of the settings are accepted; raise `ConfigurationError` for what cannot work together."""
+    accepted = accepted_keys(settings)
+    check_backends(settings)
+    check_workers(settings)
+    check_login_provider(settings)
+    return accepted
 
 
 def _build_authenticator(

@@ -31,11 +31,3 @@ class ChatReader(Protocol):
     async def may_read(self, principal: Principal, chat_id: uuid.UUID) -> bool:
         """Whether somebody may read a chat now; False for one that is not there."""
         ...
-
-
-class NobodyReads:
-    """A `ChatReader` for a gateway that keeps no chats."""
-
-    async def may_read(self, principal: Principal, chat_id: uuid.UUID) -> bool:  # noqa: ARG002 (nobody, whoever asks)
-        """Refuse."""
-        return False

@@ -17,12 +17,12 @@ from pwdlib import PasswordHash
 from pwdlib.hashers.argon2 import Argon2Hasher
 
 from backend.bootstrap import accounts as accounts_module
-from backend.bootstrap import container as wiring
 from backend.bootstrap.application import build_application, guard_application
 from backend.bootstrap.container import Container, open_container
 from backend.cli.serve import _options
 from backend.core.config import Settings, load_settings
 from backend.features.accounts import passwords
+from backend.features.history.service import HistoryService
 from backend.features.live.sockets import LiveSockets
 from tests.fakes.chats import FakeReader
 from tests.fixtures.gateway import free_port
@@ -151,7 +151,9 @@ async def serve(settings: Settings, reader: FakeReader) -> AsyncIterator[Live]:
     settings = settings.model_copy(update={"server": settings.server.model_copy(update={"port": port})})
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("backend.bootstrap.application.open_container", remembered)
-        patch.setattr(wiring, "NobodyReads", lambda: reader)
+        patch.setattr(
+            HistoryService, "may_read", lambda _service, principal, chat_id: reader.may_read(principal, chat_id)
+        )
         application = guard_application(build_application(settings), settings)
         server = uvicorn.Server(uvicorn.Config(application, **{**_options(settings), "timeout_graceful_shutdown": 2}))
         server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign]  # signals are the test runner's
