@@ -17,7 +17,6 @@ from backend.features.auth.running import RunningCalls
 from backend.features.auth.service import Authenticator
 from backend.features.live.bus import MemoryBus
 from backend.features.live.commands import EVENTS, SocketPolicy
-from backend.features.live.events import NobodyReads
 from backend.features.live.sockets import LiveSockets
 from backend.web.side_api import SideRoute
 
@@ -130,8 +129,15 @@ def test_every_event_of_a_socket_has_the_reviewed_policy() -> None:
     assert all(isinstance(command.policy, SocketPolicy) for command in EVENTS.values())
 
 
+class Nobody:
+    """Nobody may read anything."""
+
+    async def may_read(self, *_asked: object) -> bool:
+        return False
+
+
 async def test_sockets_take_no_other_events() -> None:
-    sockets = LiveSockets(Authenticator([]), RunningCalls(), MemoryBus(), NobodyReads())
+    sockets = LiveSockets(Authenticator([]), RunningCalls(), MemoryBus(), Nobody())
     sockets._build(importlib.import_module("socketio"))
     assert set(sockets.server.handlers) == {"/"}
     assert set(sockets.server.handlers["/"]) == {*SOCKET_EVENTS, "connect", "disconnect", "*"}

@@ -82,14 +82,15 @@ class Database:
             async with self._reading() as session:
                 yield session
 
-    async def in_one(self, work: Callable[[Connection], Result]) -> Result:
+    async def in_one(self, work: Callable[[Connection], Result], *, is_durable: bool = True) -> Result:
         """Run plain statements in one writing transaction; see `GroupCommit`, through which requests use it.
 
-        On SQLite `work` runs in a thread, and what it wrote survives even a loss of power. Raises as `transaction`.
+        On SQLite `work` runs in a thread, and what it wrote survives even a loss of power, unless it need not: then it
+        survives the end of the process only. Raises as `transaction`.
         """
         with _told():
             if self._writer is not None:
-                return await self._writer.run(work)
+                return await self._writer.run(work, is_durable=is_durable)
             async with self._engine.begin() as connection:
                 return await connection.run_sync(work)
 
@@ -122,18 +123,19 @@ class _Thread:
         self._url = url
         self._engine: Engine | None = None
         self._connection: Connection | None = None
+        self._is_durable = True
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="database")
 
-    async def run(self, work: Callable[[Connection], Result]) -> Result:
+    async def run(self, work: Callable[[Connection], Result], *, is_durable: bool) -> Result:
         """Run `work` in a transaction."""
-        return await asyncio.get_running_loop().run_in_executor(self._executor, self._work, work)
+        return await asyncio.get_running_loop().run_in_executor(self._executor, self._work, work, is_durable)
 
     async def aclose(self) -> None:
         """Close the connection once what runs is done."""
         await asyncio.get_running_loop().run_in_executor(self._executor, self._dispose)
         self._executor.shutdown(wait=False)
 
-    def _work(self, work: Callable[[Connection], Result]) -> Result:
+    def _work(self, work: Callable[[Connection], Result], is_durable: bool) -> Result:
         if self._engine is None:
             engine = create_engine(self._url.set(drivername="sqlite"), hide_parameters=True)
             event.listen(engine, "connect", _prepare_durable)
@@ -141,7 +143,12 @@ class _Thread:
             self._engine = engine.execution_options(**{_BEGIN: "BEGIN IMMEDIATE"})
         if self._connection is None:
             self._connection = self._engine.connect()  # kept: to borrow one costs as much as a small transaction
+            self._is_durable = True
         try:
+            if is_durable != self._is_durable:
+                driver: Any = self._connection.connection.driver_connection
+                driver.execute(f"PRAGMA synchronous={'FULL' if is_durable else 'NORMAL'}")
+                self._is_durable = is_durable
             with self._connection.begin():
                 return work(self._connection)
         except BaseException:

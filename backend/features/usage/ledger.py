@@ -60,7 +60,7 @@ class Ledger:
         Raises `StoreUnavailable` or `Overloaded` when that could not be written, so that nothing is answered
         uncounted. Whoever is cancelled meanwhile must settle the request.
         """
-        written = self._commits.write(write, Begin(entry))
+        written = self._commits.write(write, Begin(entry), is_durable=False)
         try:
             async with asyncio.timeout(_RESERVE_SECONDS):
                 return await asyncio.shield(written)

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -180,10 +181,10 @@ class Away:
         self._in_one = database.in_one
         self.is_away = False
 
-    async def in_one(self, work: object) -> object:
+    async def in_one(self, work: Any, *, is_durable: bool = True) -> Any:
         if self.is_away:
             raise StoreUnavailable("away", retry_after=2.0)
-        return await self._in_one(work)  # type: ignore[arg-type]
+        return await self._in_one(work, is_durable=is_durable)
 
 
 async def test_without_the_store_a_quota_lets_nobody_pass_and_others_lose_nothing(
