@@ -13,7 +13,8 @@ from backend.features.usage.limits import user_subject
 from tests.clients import scripts
 from tests.fixtures.counting import FULL, HI, MODEL, Counting, answer
 
-SECONDS = 40.0
+SECONDS = 120.0
+pytestmark = pytest.mark.timeout(180)
 ASK = {"model": MODEL, "messages": HI, "stream": False, "options": {"num_predict": 9}}
 """Guessed at one token to read: ten are held back, ten are used."""
 
