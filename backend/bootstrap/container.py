@@ -89,6 +89,7 @@ async def open_container(settings: Settings) -> AsyncIterator[Container]:
         keys = await stack.enter_async_context(open_keys(database, audit, accounts.sessions.known, running))
         backends = await open_backends(settings, close_later)
         index = await stack.enter_async_context(open_index(database))
+        accounts.users.tell(index.changed)
         catalog = CatalogService(backends, settings.catalog.ttl_seconds, presets=index)
         stack.push_async_callback(catalog.aclose)
         bodies = _body_limits(settings)

@@ -9,9 +9,10 @@ from typing import Any
 import httpx
 import pytest
 
+from backend.features.agents import index
 from tests.architecture.test_policies import policies, router_routes
 from tests.clients.scripts import CHAT, EMBEDDINGS, answer, embeddings
-from tests.fakes.team import BOB, CALLERS, LAWYERS, WRITERS
+from tests.fakes.team import ANA, BOB, CALLERS, LAWYERS, WRITERS
 from tests.fixtures.team_gateway import TeamGateway
 
 BASE = "mistral-small-latest"
@@ -256,3 +257,23 @@ async def test_an_agent_whose_base_is_gone_is_not_listed_and_says_so(team_gatewa
         reply = await http.post("/api/chat", json={"model": "me/legal", "messages": HI})
         assert (reply.status_code, "is gone" in reply.text) == (404, True)
         assert (await http.get(f"/api/v1/agents/{agent['id']}")).json()["is_available"] is False
+
+
+@pytest.fixture
+def never_looking(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the index learn of what it is told only."""
+    monkeypatch.setattr(index, "LOOK_SECONDS", 3600.0)
+
+
+async def test_an_owners_suspension_return_and_removal_count_at_once(
+    never_looking: None,  # noqa: ARG001 (before the gateway starts)
+    team_gateway: TeamGateway,
+) -> None:
+    await make(team_gateway, is_public=True)
+    place = f"/api/v1/admin/users/{ANA.user_id}"
+    async with team_gateway.http("ada") as http, team_gateway.http("bob") as reader:
+        for is_active in (False, True):
+            assert (await http.patch(place, json={"is_active": is_active})).status_code == 200
+            assert ("ana/legal:latest" in await listed(reader)) == is_active
+        assert (await http.delete(place)).status_code == 204
+        assert "ana/legal:latest" not in await listed(reader)
