@@ -71,9 +71,11 @@ class AgentDraft:
 def check_name(text: str) -> str:
     """Return an agent's name in lower case."""
     name = text.lower()
+    if "/" in name:
+        raise InvalidRequest("an agent's name stands alone here: leave the trigramme out")
     if not _NAME.fullmatch(name):
         raise InvalidRequest(
-            f"an agent's name has at most {MAX_NAME} letters, digits, dots, dashes and underscores, "
+            f"an agent's name has at most {MAX_NAME} letters a to z, digits, dots, dashes and underscores, "
             "and begins with a letter, a digit or an underscore"
         )
     return name

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, StringConstraints, model_validator
 from backend.features.auth.identities import is_public_key
 from backend.features.auth.principal import Permission
 from backend.features.auth.rates import MOST_PER_MINUTE
-from backend.features.keys.networks import parse_network
+from backend.features.keys.networks import network_around, parse_network
 from backend.features.keys.scope import KeyDraft
 from backend.llm.names import parse_name
 from backend.web.side_api import Body, Reply
@@ -35,7 +35,13 @@ def _network(text: str) -> str:
     try:
         return str(parse_network(text))
     except ValueError:
-        raise ValueError("is not a network such as 192.0.2.0/24 or 2001:db8::/48") from None
+        meant = network_around(text)
+        hint = (
+            "such as 192.0.2.0/24 or 2001:db8::/48"
+            if meant is None
+            else f"but an address in one: did you mean {meant}?"
+        )
+        raise ValueError(f"is not a network {hint}") from None
 
 
 def _blob(text: str) -> str:
