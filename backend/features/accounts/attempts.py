@@ -3,6 +3,7 @@
 Counting is behind a port, so that several processes can share it in a store of their own.
 """
 
+import math
 import time
 from collections.abc import Mapping
 from enum import StrEnum
@@ -13,6 +14,16 @@ from limits.aio.storage import MemoryStorage
 from limits.aio.strategies import MovingWindowRateLimiter
 
 from backend.core.errors import RateLimited
+
+_TOLD = "told"
+
+
+class TooManyAttempts(RateLimited):
+    """Somebody tried too often; `is_first` when nobody was told so before in the same window."""
+
+    def __init__(self, wait: float, *, is_first: bool) -> None:
+        super().__init__(f"too many attempts; try again in {math.ceil(wait)} s", retry_after=wait)
+        self.is_first = is_first
 
 
 class Attempt(StrEnum):
@@ -34,7 +45,7 @@ class Attempts(Protocol):
     """
 
     async def admit(self, attempt: Attempt, who: str) -> None:
-        """Count one attempt; raise `RateLimited` with the time to wait when there were too many."""
+        """Count one attempt; raise `TooManyAttempts` with the time to wait when there were too many."""
         ...
 
     async def forgive(self, attempt: Attempt, who: str) -> None:
@@ -55,12 +66,13 @@ class MemoryAttempts:
         self._limiter = MovingWindowRateLimiter(self._storage)
 
     async def admit(self, attempt: Attempt, who: str) -> None:
-        """Count one attempt; raise `RateLimited` when there were too many."""
+        """See `Attempts.admit`."""
         for rule in self._rules.get(attempt, ()):
             if not await self._limiter.hit(rule, attempt, who):
                 stats = await self._limiter.get_window_stats(rule, attempt, who)
                 wait = max(stats.reset_time - time.time(), 1.0)
-                raise RateLimited("too many attempts; wait and try again", retry_after=wait)
+                once = type(rule)(1, rule.multiples)
+                raise TooManyAttempts(wait, is_first=await self._limiter.hit(once, _TOLD, attempt, who))
 
     async def forgive(self, attempt: Attempt, who: str) -> None:
         """Forget the attempts of somebody."""

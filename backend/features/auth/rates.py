@@ -1,5 +1,6 @@
 """Bounds how many requests a credential may send in a minute, as `limits` counts them."""
 
+import math
 import time
 from typing import Protocol
 
@@ -34,4 +35,5 @@ class MemoryRates:
             return
         stats = await self._limiter.get_window_stats(rule, who)
         wait = max(stats.reset_time - time.time(), 1.0)
-        raise RateLimited(f"this key may send {per_minute} requests a minute; wait and try again", retry_after=wait)
+        told = f"this key may send {per_minute} requests a minute; try again in {math.ceil(wait)} s"
+        raise RateLimited(told, retry_after=wait)

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from tests.integration.accounts.conftest import PASSWORD, Side
+from backend.core.config import Settings
+from tests.integration.accounts.conftest import ADMIN_EMAIL, PASSWORD, Side, open_side
 
 USER = {"email": "bob@example.org", "password": PASSWORD}
 
@@ -63,3 +64,46 @@ async def test_a_body_is_json_whatever_its_content_type_says(admin: Side, kind: 
 async def test_a_body_that_is_no_json_object_is_told(admin: Side, body: bytes, status: int, told: str) -> None:
     reply = await admin.client.post("/api/v1/keys", content=body, headers=admin.headers)
     assert (reply.status_code, told in reply.json()["detail"]) == (status, True), reply.text
+
+
+async def test_the_audit_log_tells_emails_and_finds_by_them(admin: Side) -> None:
+    await admin.make_user("bob@example.org")
+    found = (await admin.ask("GET", "/admin/audit?actor=ADA@example.org&action=user.create")).json()
+    assert [entry["actor_email"] for entry in found["items"]] == [ADMIN_EMAIL]
+    assert (await admin.ask("GET", "/admin/audit?actor=nobody@example.org")).json()["total"] == 0
+
+
+@pytest.mark.parametrize("email", ["bob@example.org", "secret words"])
+async def test_logins_held_back_are_told_when_to_come_again_and_written_down_once(admin: Side, email: str) -> None:
+    bob = await admin.make_user("bob@example.org")
+    replies = [await admin.ask("POST", "/auth/login", {"email": email, "password": "wrong"}) for _ in range(8)]
+    assert [reply.status_code for reply in replies] == [401] * 5 + [429] * 3
+    seconds = replies[-1].json()["detail"].removeprefix("too many attempts; try again in ").removesuffix(" s")
+    assert seconds == replies[-1].headers["retry-after"]
+    (entry,) = (await admin.ask("GET", "/admin/audit?action=login.limit")).json()["items"]
+    known = email == bob["email"]
+    assert (entry["object_type"], entry["owner_id"]) == (("user", bob["id"]) if known else ("address", None))
+    assert "secret" not in str(entry)
+
+
+@pytest.mark.parametrize("path", ["/auth/me", "/admin/users"])
+@pytest.mark.parametrize("auth", ["keys", "open"])
+async def test_a_token_that_is_over_is_told_so(settings: Settings, auth: str, path: str) -> None:
+    changed = {"auth": auth} | ({"api_keys": ()} if auth == "open" else {})
+    async with open_side(settings.model_copy(update=changed)) as side:
+        reply = await side.ask("GET", path, headers={"authorization": "Bearer eyJhbGciOiJIUzI1NiJ9.e30.c2ln"})
+        assert reply.status_code == 401
+        assert "refresh it, or log in again" in reply.json()["detail"]
+
+
+async def test_a_key_is_renewed_without_a_body_and_made_for_good_with_no_days(admin: Side) -> None:
+    made = (await admin.ask("POST", "/keys", {"name": "x", "expires_in_days": 0})).json()
+    assert made["expires_at"] is None
+    renewed = await admin.client.post(f"/api/v1/keys/{made['id']}/rotate", headers=admin.headers)
+    assert renewed.status_code == 200, renewed.text
+    assert renewed.json()["key"] not in {made["key"], ""}
+    assert renewed.json()["previous_until"] is None
+    bound = await admin.ask("PATCH", f"/keys/{made['id']}", {"expires_in_days": 3})
+    assert bound.json()["expires_at"] is not None
+    free = await admin.ask("PATCH", f"/keys/{made['id']}", {"expires_in_days": 0})
+    assert free.json()["expires_at"] is None
