@@ -20,6 +20,7 @@ from backend.features.accounts.router import router as accounts
 from backend.features.admin.router import router as admin_backends
 from backend.features.agents.router import administration as admin_agents
 from backend.features.agents.router import router as agents
+from backend.features.agents.router import sharing
 from backend.features.anthropic_api.router import router as anthropic
 from backend.features.audio_api.router import router as audio
 from backend.features.audit.router import router as audit
@@ -49,6 +50,7 @@ ROUTERS = (
     accounts_oidc,
     accounts,
     agents,
+    sharing,
     keys,
     users,
     roles,
