@@ -52,7 +52,7 @@ async def list_own(request: Request, paging: Paging) -> dict[str, object]:
 
 @router.post("", status_code=201, response_model=AgentRead)
 async def create(request: Request, body: AgentWrite) -> AgentView:
-    """Make an agent."""
+    """Make an agent; takes `agents:write`, and to share it `agents:publish`."""
     return await agents_of(request).create(caller_of(request), body.draft())
 
 

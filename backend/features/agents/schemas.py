@@ -12,6 +12,7 @@ from backend.core.errors import InvalidRequest
 from backend.features.agents.drafts import (
     MAX_DESCRIPTION,
     MAX_MESSAGES,
+    MAX_NAME,
     MAX_TEMPERATURE,
     AgentDraft,
     check_messages,
@@ -55,10 +56,14 @@ class Opener(Body):
     content: str = Field(max_length=_MAX_TEXT)
 
 
-Prompt = Annotated[str, AfterValidator(_told(check_prompt)), Field(max_length=_MAX_TEXT)]
+Prompt = Annotated[str, AfterValidator(_told(check_prompt)), Field(max_length=_MAX_TEXT, description="64 KiB at most.")]
 
 
-Name = Annotated[str, AfterValidator(_told(check_name))]
+Name = Annotated[
+    str,
+    AfterValidator(_told(check_name)),
+    Field(json_schema_extra={"maxLength": MAX_NAME}, description="Without a trigramme."),
+]
 Model = Annotated[str, Field(min_length=1, max_length=600, description="The base model.")]
 Description = Annotated[str, Field(max_length=MAX_DESCRIPTION)]
 Temperature = Annotated[float, Field(ge=0, le=MAX_TEMPERATURE)]
