@@ -70,7 +70,7 @@ async def change(request: Request, agent_id: uuid.UUID, body: AgentWrite) -> Age
 
 @router.patch("/{agent_id}", response_model=AgentRead)
 async def change_parts(request: Request, agent_id: uuid.UUID, body: AgentUpdate) -> AgentView:
-    """Change what the body names of an agent of yours; the rest stays."""
+    """Change what the body names of an agent of yours; `parameters` replaces all options but the temperature."""
     return await agents_of(request).update(caller_of(request), agent_id, body.change)
 
 
