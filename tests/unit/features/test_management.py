@@ -174,8 +174,7 @@ class TestWithoutAMachine:
         (
             "create",
             body(model="a", modelfile="FROM b"),
-            "neither 'from' or 'files' was specified; "
-            "send from, system, parameters and messages instead of modelfile",
+            "neither 'from' or 'files' was specified; send from, system, parameters and messages instead of modelfile",
         ),
         ("create", create_body(base="a b"), "invalid model name"),
         ("create", create_body(base="http://evil.test/x"), "invalid model name"),
