@@ -21,6 +21,7 @@ from backend.features.accounts.router import router as accounts
 from backend.features.admin.router import router as admin_backends
 from backend.features.agents.router import administration as admin_agents
 from backend.features.agents.router import router as agents
+from backend.features.agents.router import sharing
 from backend.features.anthropic_api.router import router as anthropic
 from backend.features.audio_api.router import router as audio
 from backend.features.audit.router import router as audit
@@ -54,6 +55,7 @@ ROUTERS = (
     accounts,
     agents,
     history,
+    sharing,
     keys,
     usage,
     users,

@@ -95,6 +95,7 @@ async def open_container(settings: Settings) -> AsyncIterator[Container]:
         ground = await open_ground(stack, settings, signing_key(prepared(settings)))
         backends = await open_backends(settings, close_later)
         index = await stack.enter_async_context(open_index(ground.database))
+        ground.accounts.users.tell(index.changed)
         catalog = CatalogService(backends, settings.catalog.ttl_seconds, presets=index)
         stack.push_async_callback(catalog.aclose)
         bodies = _body_limits(settings)

@@ -26,7 +26,7 @@ def _show_version(wanted: bool) -> None:
 
 admin = typer.Typer(name="admin", help="Administer accounts.", no_args_is_help=True)
 app.add_typer(admin)
-keys_commands = typer.Typer(name="keys", help="Make, list and revoke API keys.", no_args_is_help=True)
+keys_commands = typer.Typer(name="keys", help="Make, list, renew and revoke API keys.", no_args_is_help=True)
 app.add_typer(keys_commands)
 
 
@@ -133,6 +133,17 @@ def create_key_command(
 def list_keys_command(user: Annotated[str, typer.Option(help="Email of the account.")]) -> None:
     """List a user's keys."""
     keys.show(user)
+
+
+@keys_commands.command("rotate")
+def rotate_key_command(
+    key_id: Annotated[uuid.UUID, typer.Argument(help="Id of the key, as the list shows it.")],
+    overlap_minutes: Annotated[
+        int, typer.Option(help="Minutes for which the old secret is good beside the new one.", min=0, max=1440)
+    ] = 0,
+) -> None:
+    """Give a key a new secret; it alone is printed on standard output."""
+    keys.rotate(key_id, overlap_minutes)
 
 
 @keys_commands.command("revoke")

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from backend.bootstrap.application import build_application
 from backend.bootstrap.tables import METADATA
+from backend.cli.api_reference import api_page
 from backend.core.config import load_settings
 from backend.web.side_api import Body
 from tests.architecture.test_policies import label, labels, router_routes
@@ -67,7 +68,12 @@ def test_a_route_says_what_it_does_what_it_gives_and_how_it_fails(name: str) -> 
         if status not in {"204", "302"}:
             schema = reply["content"]["application/json"]["schema"]
             assert schema, status
-            assert status[0] == "2" or schema["$ref"].endswith(("/Failure", "/HTTPValidationError"))
+            assert status[0] == "2" or schema["$ref"].endswith("/Invalid" if status == "422" else "/Failure")
+
+
+def test_the_written_reference_has_a_section_for_every_route() -> None:
+    sections = {line.strip("#` ") for line in api_page().split("\n") if line.startswith("### ")}
+    assert sections == OPERATIONS.keys()
 
 
 def test_lists_come_in_pieces() -> None:

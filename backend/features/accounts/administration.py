@@ -5,6 +5,7 @@ administrator always remains.
 """
 
 import uuid
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -33,6 +34,10 @@ _SUSPENSION = UserChange(is_active=False)
 """A change that only takes away."""
 
 
+async def _nobody_listens() -> None:
+    """Stand in for a listener."""
+
+
 class UserAdministration:
     """Lists, makes, changes, suspends and removes users."""
 
@@ -50,6 +55,11 @@ class UserAdministration:
         self._sessions = sessions
         self._passwords = passwords
         self._users, self._roles = Users(), Roles()
+        self._told: Callable[[], Awaitable[None]] = _nobody_listens
+
+    def tell(self, listener: Callable[[], Awaitable[None]]) -> None:
+        """Let somebody know, before the caller is answered, whenever a user was suspended, reactivated or removed."""
+        self._told = listener
 
     async def page(self, query: PageQuery) -> Page[User]:
         """List users."""
@@ -80,6 +90,8 @@ class UserAdministration:
                 subject = Subject("user", user.id, user.id)
                 await self._audit.record(transaction, caller, _action(change), subject, {"fields": fields})
         self._sessions.known.forget_user(user_id)
+        if "is_active" in fields:
+            await self._told()
         return await self._accounts.get(user_id)
 
     async def reset_password(self, caller: Caller, user_id: uuid.UUID, password: str) -> None:
@@ -105,6 +117,7 @@ class UserAdministration:
             await self._audit.record(transaction, caller, "user.delete", Subject("user", user.id, user.id))
             await self._users.remove(transaction, user)
         self._sessions.known.forget_user(user_id)
+        await self._told()
 
     async def _apply(self, transaction: Transaction, caller: Caller, user: User, change: UserChange) -> list[str]:
         fields: list[str] = []
@@ -120,7 +133,8 @@ class UserAdministration:
         if change.role is not None and change.role != user.role.name:
             role = await self._role(transaction, change.role)
             check_covers(caller, role)
-            await self._keep_an_admin(transaction, None, user, "take the role of")
+            demoting = caller if user.role.name == ADMIN else None
+            await self._keep_an_admin(transaction, demoting, user, "take the administrator's role from")
             user.role = role
             user.token_version += 1
             fields.append("role")

@@ -1,5 +1,6 @@
 """Bounds how often somebody may try to log in: per account and per address."""
 
+import math
 from collections.abc import Mapping
 from enum import StrEnum
 
@@ -7,6 +8,16 @@ from limits import RateLimitItem, parse_many
 
 from backend.core.errors import RateLimited
 from backend.features.auth.windows import MemoryWindows, Windows
+
+_TOLD = "told"
+
+
+class TooManyAttempts(RateLimited):
+    """Somebody tried too often; `is_first` when nobody was told so before in the same window."""
+
+    def __init__(self, wait: float, *, is_first: bool) -> None:
+        super().__init__(f"too many attempts; try again in {math.ceil(wait)} s", retry_after=wait)
+        self.is_first = is_first
 
 
 class Attempt(StrEnum):
@@ -34,13 +45,15 @@ class Attempts:
         self._windows = windows or MemoryWindows()
 
     async def admit(self, attempt: Attempt, who: str) -> None:
-        """Count one attempt; raise `RateLimited` with the time to wait when there were too many.
+        """Count one attempt; raise `TooManyAttempts` with the time to wait when there were too many.
 
         It is counted before anything is checked, so that many at the same time do not slip through together.
         """
         for rule in self._rules.get(attempt, ()):
             if (wait := await self._windows.hit(rule, attempt, who)) is not None:
-                raise RateLimited("too many attempts; wait and try again", retry_after=wait)
+                once = type(rule)(1, rule.multiples)
+                is_first = await self._windows.hit(once, _TOLD, attempt, who) is None
+                raise TooManyAttempts(wait, is_first=is_first)
 
     async def forgive(self, attempt: Attempt, who: str) -> None:
         """Forget the attempts of somebody who has shown to be right."""

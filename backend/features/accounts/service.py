@@ -8,8 +8,9 @@ from datetime import datetime, timedelta
 
 from backend.core.db.database import Database, Transaction
 from backend.core.db.tables import utc_now
-from backend.core.errors import Conflict, InvalidRequest, NotAuthenticated, NotFound, NotPermitted
-from backend.features.accounts.attempts import Attempt, Attempts
+from backend.core.errors import Conflict, GatewayError, InvalidRequest, NotAuthenticated, NotFound, NotPermitted
+from backend.core.logging import get_logger
+from backend.features.accounts.attempts import Attempt, Attempts, TooManyAttempts
 from backend.features.accounts.models import ADMIN, USER, BootstrapToken, Role, User
 from backend.features.accounts.one_time import new_token, token_hash
 from backend.features.accounts.passwords import Passwords, check_password
@@ -18,6 +19,8 @@ from backend.features.accounts.sessions import Grant, SessionService, principal_
 from backend.features.accounts.trigramme import proposals
 from backend.features.audit.service import AuditLog, Caller, Subject
 from backend.features.auth.principal import EVERYTHING, OPERATOR, USER_PERMISSIONS, Principal
+
+_log = get_logger(__name__)
 
 BOOTSTRAP_LIFETIME = timedelta(hours=24)
 _BOOTSTRAP_PREFIX = "gw-bootstrap-"
@@ -94,11 +97,16 @@ class AccountService:
 
     async def login(self, stranger: Stranger, email: str, password: str) -> Grant:
         """Begin a session; raise `NotAuthenticated` in the same way and time whatever is wrong."""
-        await self._attempts.admit(Attempt.LOGIN_FROM_ADDRESS, stranger.address)
-        # First those from here: a stranger uses up their own attempts, not everybody's, and so keeps nobody out.
         pair = f"{stranger.address} {email}"
-        await self._attempts.admit(Attempt.LOGIN_TO_ACCOUNT_FROM_ADDRESS, pair)
-        await self._attempts.admit(Attempt.LOGIN_TO_ACCOUNT, email)
+        try:
+            await self._attempts.admit(Attempt.LOGIN_FROM_ADDRESS, stranger.address)
+            # First those from here: a stranger uses up their own attempts, not everybody's, and so keeps nobody out.
+            await self._attempts.admit(Attempt.LOGIN_TO_ACCOUNT_FROM_ADDRESS, pair)
+            await self._attempts.admit(Attempt.LOGIN_TO_ACCOUNT, email)
+        except TooManyAttempts as error:
+            if error.is_first:  # once a window: a crowd at the door must not fill the log
+                await self._note_limit(stranger, email)
+            raise
         async with self._database.reading() as reading:
             user = await self._users.by_email(reading, email)
         verdict = await self._passwords.verify(password, None if user is None else user.password_hash)
@@ -107,6 +115,17 @@ class AccountService:
         await self._attempts.forgive(Attempt.LOGIN_TO_ACCOUNT_FROM_ADDRESS, pair)
         await self._attempts.forgive(Attempt.LOGIN_TO_ACCOUNT, email)
         return await self.begin_session(stranger, user, verdict.new_hash)
+
+    async def _note_limit(self, stranger: Stranger, email: str) -> None:
+        """Write down that logins from an address are held back; an email that nobody has may be a secret."""
+        caller, details = Caller(Principal(None), stranger.request_id), {"address": stranger.address}
+        try:
+            async with self._database.transaction() as transaction:
+                user = await self._users.by_email(transaction, email)
+                subject = Subject("address", stranger.address) if user is None else _subject(user)
+                await self._audit.record(transaction, caller, "login.limit", subject, details)
+        except GatewayError as error:  # such as an email that no store takes; the caller is to wait all the same
+            _log.warning("login_limit_unwritten", reason=error.message)
 
     async def begin_session(self, stranger: Stranger, user: User, new_hash: str | None = None) -> Grant:
         """Begin a session of a user who has shown who they are."""

@@ -1,5 +1,7 @@
 """Bounds how many requests a credential may send in a minute."""
 
+import math
+
 from limits import RateLimitItemPerMinute
 
 from backend.core.errors import RateLimited
@@ -19,4 +21,5 @@ class RequestRates:
         """Count one request; raise `RateLimited` with the time to wait when there were too many."""
         wait = await self._windows.hit(RateLimitItemPerMinute(per_minute), "requests", who)
         if wait is not None:
-            raise RateLimited(f"this key may send {per_minute} requests a minute; wait and try again", retry_after=wait)
+            told = f"this key may send {per_minute} requests a minute; try again in {math.ceil(wait)} s"
+            raise RateLimited(told, retry_after=wait)

@@ -18,6 +18,7 @@ _HOW = "send it as 'Authorization: Bearer <key>', or in the gateway's address as
 _MISSING = f"a valid API key is needed; {_HOW}"
 _OR_SIGN = ", or set OLLAMA_AUTH=1 if the gateway knows your public key"
 _WRONG = "this API key is not valid here; check it, or ask whoever runs the gateway for one"
+_STALE = "this access token is no longer valid: refresh it, or log in again"
 _IN_QUERY = f"a key in the query string is not read; {_HOW}"
 
 
@@ -88,4 +89,22 @@ class Authenticator:
         for store in self._stores:
             if (principal := await store.find(credential, peer)) is not None:
                 return principal
-        raise NotAuthenticated(_WRONG)
+        raise NotAuthenticated(_STALE if _looks_like_token(credential) else _WRONG)
+
+
+def check_token(scope: Mapping[str, Any]) -> None:
+    """Raise `NotAuthenticated` for a caller who shows an access token and was taken for nobody.
+
+    An open gateway ignores what it does not know; where an account is needed, it says what became of the token.
+    """
+    try:
+        credential = read_credential(scope)
+    except (NotAuthenticated, InvalidRequest):
+        return
+    if isinstance(credential, str) and _looks_like_token(credential):
+        raise NotAuthenticated(_STALE)
+
+
+def _looks_like_token(credential: str) -> bool:
+    """Whether this is a JWT, as only access tokens are here."""
+    return credential.startswith("eyJ") and credential.count(".") == 2  # noqa: PLR2004 (its parts)

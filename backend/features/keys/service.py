@@ -123,8 +123,8 @@ class KeyService:
         self._store.forget(key_id)
         return await self.get(key_id, owner_id)
 
-    async def rotate(self, caller: Caller, key_id: uuid.UUID, owner_id: uuid.UUID, overlap: timedelta) -> NewKey:
-        """Give a user's key a new secret; the old one is good for as long as the overlap, and no longer than before."""
+    async def rotate(self, caller: Caller, key_id: uuid.UUID, owner_id: uuid.UUID | None, overlap: timedelta) -> NewKey:
+        """Give a user's or anybody's key a new secret; the old one is good for the overlap, no longer than before."""
         key = new_key()
         async with self._database.transaction() as transaction:
             row, _ = await self._changeable(transaction, caller, key_id, owner_id)
@@ -184,7 +184,7 @@ class KeyService:
         )
 
     async def _changeable(
-        self, transaction: Transaction, caller: Caller, key_id: uuid.UUID, owner_id: uuid.UUID
+        self, transaction: Transaction, caller: Caller, key_id: uuid.UUID, owner_id: uuid.UUID | None
     ) -> tuple[ApiKey, KeyScope | None]:
         """Return a user's key that the caller may change, and the bounds of what it may become."""
         row = _owned(await self._keys.locked(transaction, key_id), owner_id)

@@ -154,6 +154,8 @@ async def test_the_last_administrator_and_oneself_stay(admin: Side) -> None:
         assert (await admin.ask(method, f"/admin/users/{me}", body)).status_code == 409
     eve = await admin.make_user("eve@example.org", role="admin")
     assert (await admin.ask("DELETE", f"/admin/users/{me}")).status_code == 409, "oneself"
+    refused = await admin.ask("PATCH", f"/admin/users/{me}", {"role": "user"})
+    assert (refused.status_code, "yourself" in refused.json()["detail"]) == (409, True)
     as_eve = await admin.as_user("eve@example.org")
     assert (await as_eve.ask("PATCH", f"/admin/users/{me}", {"is_active": False})).status_code == 200
     assert (await as_eve.ask("PATCH", f"/admin/users/{eve['id']}", {"role": "user"})).status_code == 409

@@ -185,7 +185,7 @@ class Team(RuleBasedStateMachine):
         reply = self.ask(actor, "PATCH", f"/admin/users/{target.id}", {"role": given.name})
         judged = self._touching(actor, target, is_losing=False)
         if judged is None and given is not target.role:
-            is_stuck = self.is_last_admin(target)
+            is_stuck = self.is_last_admin(target) or (actor is target and target.role.name == "admin")
             judged = 403 if not actor.covers(given.permissions) else 409 if is_stuck else None
         expected = self.verdict(actor, P.MANAGE_USERS, judged or 200)
         assert reply.status_code == expected, reply.text
