@@ -38,6 +38,7 @@ async def open_history(
     switches = Switches()
     service = HistoryService(database, upkeep, switches, bus)
     await service.read_switches()
+    upkeep.each_minute(service.read_switches)  # other processes change them, too
     recorder = HistoryRecorder(commits, HistoryWriter(), switches, teller, upkeep.changed)
     try:
         yield History(service, upkeep, teller, replies, switches, bus, (recorder,) if kept.enabled else ())

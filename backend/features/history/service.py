@@ -8,7 +8,7 @@ from backend.core.db.database import Database
 from backend.core.db.pages import Page, PageQuery
 from backend.core.db.tables import utc_now
 from backend.core.errors import NotFound
-from backend.features.auth.principal import Principal
+from backend.features.auth.principal import Permission, Principal
 from backend.features.history.models import Chat, StoredMessage
 from backend.features.history.repository import ChatRepository, SwitchRepository
 from backend.features.history.switches import Switches
@@ -160,6 +160,7 @@ class HistoryService:
 
     async def keeps(self, principal: Principal, kind: str, subject_id: uuid.UUID) -> bool:
         """Whether conversations with a key or agent of the caller's are kept."""
+        principal.require(_RIGHTS[kind])
         async with self._database.reading() as session:
             if not await self._subjects.owns(session, _owner(principal), kind, subject_id):
                 raise NotFound(f"there is no such {kind}")
@@ -167,6 +168,7 @@ class HistoryService:
 
     async def switch(self, principal: Principal, kind: str, subject_id: uuid.UUID, *, keep: bool) -> None:
         """Say whether conversations with a key or agent of the caller's are kept; counts at once in this process."""
+        principal.require(_RIGHTS[kind])
         async with self._database.transaction() as session:
             if not await self._subjects.owns(session, _owner(principal), kind, subject_id):
                 raise NotFound(f"there is no such {kind}")
@@ -184,6 +186,7 @@ class HistoryService:
         self._counts[user_id] = (self._clock(), total)
 
 
+_RIGHTS = {"key": Permission.WRITE_KEYS, "agent": Permission.WRITE_AGENTS}
 _NO_CHAT = "there is no such chat"
 
 

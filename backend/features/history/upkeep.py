@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
@@ -53,6 +53,7 @@ class Upkeep:
         self._now = now
         self._indexing = asyncio.Lock()
         self._has_work = True
+        self._duties: list[Callable[[], Awaitable[None]]] = []
         self._task: asyncio.Task[None] | None = None
 
     async def begin(self) -> None:
@@ -62,6 +63,10 @@ class Upkeep:
     def changed(self) -> None:
         """Something was written that is not indexed yet."""
         self._has_work = True
+
+    def each_minute(self, duty: Callable[[], Awaitable[None]]) -> None:
+        """Do something more now and then."""
+        self._duties.append(duty)
 
     def start(self) -> None:
         """Begin to look after everything."""
@@ -133,6 +138,8 @@ class Upkeep:
                     await self.compact(always=False)
                 if ticks % _TICKS_PER_SWEEP == 0:
                     await self.sweep()
+                    for duty in self._duties:
+                        await duty()
                 if loop.time() - pruned_at > _PRUNE_SECONDS:
                     pruned_at = loop.time()
                     await self.prune()

@@ -23,6 +23,8 @@ THEIRS = [
     "### Task:\nWrite a poem.",
     "Generate a concise summary of this text: it is about titles for books",
     "Give me a title for my novel",
+    "Write a short title for my blog post about trains",
+    "Given this abstract, generate a title for the paper",
     "You have been provided with a set of responses from various models to the latest user query",
     "",
 ]
