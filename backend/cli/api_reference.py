@@ -45,7 +45,7 @@ def api_page() -> str:
     document = build_application(load_settings(None)).openapi()
     lines, shown = [_INTRO], ""
     for route in _routes():
-        for method in sorted(route.methods):
+        for method in sorted(route.methods or ()):
             operation = document["paths"][route.path][method.lower()]
             if (title := str(operation["tags"][0])) != shown:
                 shown = title
