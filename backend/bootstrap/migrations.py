@@ -3,7 +3,6 @@
 Imported only when steps are due, for alembic and what it brings are a fifth of an idle gateway's memory.
 """
 
-import logging
 from pathlib import Path
 
 from alembic import command
@@ -32,8 +31,6 @@ async def migrate(database: Database) -> None:
 def _upgrade(connection: Connection) -> None:
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql("select pg_advisory_xact_lock(7277061)")
-    is_debugging = logging.getLogger().isEnabledFor(logging.DEBUG)
-    logging.getLogger("alembic").setLevel(logging.INFO if is_debugging else logging.WARNING)
     config = script_config()
     config.attributes["connection"] = connection
     command.upgrade(config, "head")

@@ -16,8 +16,8 @@ _INTRO = """# The API beside the wire formats
 Generated from the routes by `make docs`; change it there. How it is used: [a team behind one gateway](team.md),
 [use and quotas](usage.md), [history](history.md).
 
-A credential goes into `Authorization: Bearer <access token or key>`. Bodies and replies are JSON; a body is read as
-JSON whatever its content-type says, and a field it does not have is refused. An error is `{"detail": "<a sentence>"}`;
+A credential goes into `Authorization: Bearer <access token or key>`. Bodies and replies are JSON; a body comes with
+`content-type: application/json`, and a field it does not have is refused. An error is `{"detail": "<a sentence>"}`;
 a 422 may hold `"errors": [{"field", "message"}]` beside it, one for each field. Lists take `skip` (0) and `limit` (50,
 at most 100) and reply `{"items", "total", "skip", "limit"}`; a parameter a list does not have is refused.
 """

@@ -12,6 +12,7 @@ from backend.core.secrets import mask
 
 _MAX_SHOWN = 100
 _PLACES = frozenset({"body", "path", "query", "header", "cookie"})
+_NO_TYPE = "send the body as JSON: add -H 'content-type: application/json'"
 _OWN = "Value error, "
 _PREDICATES = ("must ", "is ", "has ", "needs ", "may ")
 """How a check of ours begins that leaves its subject out; any other is a whole sentence."""
@@ -48,7 +49,8 @@ def _complaint(error: Mapping[str, Any], body: object) -> Complaint:
         what = "parameter" if place == "query" else "field"
         return Complaint(field, f"there is no {what} {field!r} here")
     if not field and kind in {"missing", "model_type", "model_attributes_type", "dict_type"}:
-        return Complaint("", "send a body that is a JSON object, such as {}")
+        is_unread = isinstance(error.get("input"), bytes)  # since nothing said that it is JSON
+        return Complaint("", _NO_TYPE if is_unread else "send a body that is a JSON object, such as {}")
     if kind == "uuid_parsing" and place == "path":
         return Complaint(field, f"{_shown(error['input'])!r} is not an id")
     if kind in {"value_error", "assertion_error"}:

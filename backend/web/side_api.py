@@ -12,7 +12,7 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import Message, Receive, Scope
+from starlette.types import Message, Receive
 
 from backend.core.db.pages import MAX_LIMIT, MAX_SKIP, Page, PageQuery
 from backend.core.errors import GatewayError
@@ -63,8 +63,8 @@ _OF_FIELDS = {422: "A field or parameter cannot be taken; `errors` names each."}
 class SideRoute(APIRoute):
     """A route whose errors are `{"detail": "<sentence>"}`, with `errors` beside it where fields are wrong.
 
-    A body is read as JSON whatever its Content-Type says, as everywhere in the gateway; a list refuses parameters it
-    does not have, since a misspelled filter would show everything.
+    A body that does not say it is JSON is refused: a form of a strange web page could send it. A list refuses
+    parameters it does not have, since a misspelled filter would show everything.
 
     Policies come before anything else: nobody's body is read before it is known that they may send one. So a policy
     stands in `dependencies` of the route or its router, takes the request and nothing else, and may run twice.
@@ -100,7 +100,7 @@ class SideRoute(APIRoute):
             if request.method in _WITHOUT_BODY:
                 return await handle(request)
             body = await read_request_body(request, self.limits)
-            return await handle(Request(_as_json(request.scope), _replay(body, request.receive)))
+            return await handle(Request(request.scope, _replay(body, request.receive)))
 
         return checked
 
@@ -115,12 +115,6 @@ def _failures(path: str, methods: frozenset[str]) -> dict[int | str, dict[str, A
     if not methods <= _WITHOUT_BODY:
         told |= _OF_BODIES
     return {status: {"model": Failure, "description": description} for status, description in sorted(told.items())}
-
-
-def _as_json(scope: Scope) -> Scope:
-    """Return a request's scope that says its body is JSON: FastAPI reads no other, and we expect no other."""
-    headers = [(name, value) for name, value in scope["headers"] if name != b"content-type"]
-    return {**scope, "headers": [*headers, (b"content-type", b"application/json")]}
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:

@@ -272,7 +272,7 @@ async def test_a_change_that_fails_is_not_in_the_log(admin: Side) -> None:
 async def test_the_backends_are_shown_with_their_health(admin: Side) -> None:
     shown = (await admin.ask("GET", "/admin/backends")).json()
     assert shown["items"] == [
-        {"name": "demo", "kind": "demo", "state": "closed", "last_error": "", "models": 1, "in_flight": 0}
+        {"name": "demo", "kind": "demo", "state": "ok", "last_error": "", "models": 1, "in_flight": 0}
     ]
 
 

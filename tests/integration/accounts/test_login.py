@@ -13,6 +13,7 @@ from sqlalchemy import text
 
 from backend.core.errors import NotAuthenticated, RateLimited
 from backend.features.accounts import sessions as sessions_module
+from backend.features.accounts.attempts import TooManyAttempts
 from backend.features.accounts.service import Stranger
 from tests.integration.accounts.conftest import ADMIN_EMAIL, KEY, PASSWORD, SIGNING, Side
 
@@ -88,7 +89,7 @@ async def test_guesses_from_many_addresses_are_limited_per_account(admin: Side) 
         return caught.type
 
     refused = [await guess(number) for number in range(40)]
-    assert refused == [NotAuthenticated] * 30 + [RateLimited] * 10
+    assert refused == [NotAuthenticated] * 30 + [TooManyAttempts] * 10
 
 
 async def test_passwords_sprayed_over_many_accounts_are_limited_per_address(admin: Side) -> None:

@@ -47,10 +47,11 @@ async def test_an_error_is_one_sentence(
 
 
 @pytest.mark.parametrize("kind", ["application/x-www-form-urlencoded", "text/plain", None])
-async def test_a_body_is_json_whatever_its_content_type_says(admin: Side, kind: str | None) -> None:
+async def test_a_body_that_does_not_say_it_is_json_is_told_how(admin: Side, kind: str | None) -> None:
     headers = {**admin.headers, **({} if kind is None else {"content-type": kind})}
     reply = await admin.client.post("/api/v1/keys", content=b'{"name": "laptop"}', headers=headers)
-    assert reply.status_code == 201, reply.text
+    assert reply.status_code == 422, reply.text
+    assert reply.json()["detail"] == "send the body as JSON: add -H 'content-type: application/json'"
 
 
 @pytest.mark.parametrize(
@@ -62,7 +63,9 @@ async def test_a_body_is_json_whatever_its_content_type_says(admin: Side, kind: 
     ],
 )
 async def test_a_body_that_is_no_json_object_is_told(admin: Side, body: bytes, status: int, told: str) -> None:
-    reply = await admin.client.post("/api/v1/keys", content=body, headers=admin.headers)
+    reply = await admin.client.post(
+        "/api/v1/keys", content=body, headers={**admin.headers, "content-type": "application/json"}
+    )
     assert (reply.status_code, told in reply.json()["detail"]) == (status, True), reply.text
 
 
