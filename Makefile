@@ -49,7 +49,7 @@ types: $(VENV)/dev.stamp
 contracts: $(VENV)/dev.stamp
 	$(BIN)/lint-imports
 
-docs: $(VENV)/dev.stamp ## write docs/configuration.md and .env.example from the settings
+docs: $(VENV)/dev.stamp ## write docs/configuration.md, docs/api.md and .env.example from the code
 	$(BIN)/python -m backend.cli.reference
 
 docs-check: $(VENV)/dev.stamp

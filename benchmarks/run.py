@@ -14,8 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import scenarios
+from history import measure_history
+from records import measure_pairs, start_pairs
 from report import Row, as_text, conditions, write_results
 from scenarios import Cast, Figures, Plan, progress
+from secrecy import measure_secrecy
 from servers import HERE, BenchError, Server, build_tools, find_nginx, start_gateway, start_mock, start_nginx
 from team import measure_team, start_team
 
@@ -59,7 +62,7 @@ def measure(plan: Plan, *, with_gateway: bool) -> list[Row]:
     """Starts everything, runs all scenarios, prints and writes the table, and stops everything."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
-        cast = start_cast(stack, folder, with_gateway=with_gateway)
+        cast = start_cast(stack, folder, plan, with_gateway=with_gateway)
         figures = Figures()
         facts = conditions(plan.rounds, "")
         rows = scenarios.measure_idle_memory(cast)
@@ -70,6 +73,9 @@ def measure(plan: Plan, *, with_gateway: bool) -> list[Row]:
         rows = [*scenarios.measure_streams(cast, plan, figures), *light, *whole, *rows]
         if cast.team is not None:
             rows += measure_team(cast.team, plan, figures)
+            rows += measure_secrecy(cast.team, plan)
+            rows += measure_history(folder)
+        rows += measure_pairs(cast.pairs, plan, figures)
         sources = {load.cpu_source for loads in figures.legs.values() for load in loads}
         facts["cpu time from"] = ", ".join(sorted(sources))
     print(as_text(rows, facts))
@@ -78,7 +84,7 @@ def measure(plan: Plan, *, with_gateway: bool) -> list[Row]:
     return rows
 
 
-def start_cast(stack: ExitStack, folder: Path, *, with_gateway: bool) -> Cast:
+def start_cast(stack: ExitStack, folder: Path, plan: Plan, *, with_gateway: bool) -> Cast:
     """Starts the servers; the stack stops them, last first."""
 
     def keep(server: Server) -> Server:
@@ -94,7 +100,8 @@ def start_cast(stack: ExitStack, folder: Path, *, with_gateway: bool) -> Cast:
     mistral_settings = {"MISTRAL_API_KEY": "bench-key", "MISTRAL_BASE_URL": upstream}
     mistral = keep(start_gateway(folder, "mistral", mistral_settings))
     ollama = keep(start_gateway(folder, "ollama", {"OLLAMA_BASE_URLS": upstream}))
-    return Cast(mock, nginx, mistral, ollama, start_team(folder, mistral_settings, keep))
+    team = start_team(folder, mistral_settings, keep)
+    return Cast(mock, nginx, mistral, ollama, team, start_pairs(folder, mistral_settings, keep, plan))
 
 
 def _leave(number: int, _frame: FrameType | None) -> NoReturn:

@@ -14,8 +14,9 @@ from report import Row
 from servers import BenchError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
+    from records import Pair
     from servers import Server
     from team import Team
 
@@ -67,6 +68,7 @@ class Cast:
     mistral: Server | None
     ollama: Server | None
     team: Team | None = None
+    pairs: Sequence[Pair] = ()
 
     @property
     def gateways(self) -> list[tuple[str, Server]]:

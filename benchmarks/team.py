@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from load import Work, run_load
 from report import Row
+from secrecy import LIMITS
 from servers import BenchError, start_gateway
 
 if TYPE_CHECKING:
@@ -45,6 +46,8 @@ class Team:
     plain: Server
     server: Server
     key: str
+    email: str
+    password: str
 
     def work(self, model: str, *, stream: bool) -> Work:
         """The work of asking the agent of that name with the key."""
@@ -57,13 +60,14 @@ def start_team(folder: Path, settings: dict[str, str], keep: Callable[[Server], 
     `keep` has them stopped at the end.
     """
     plain = keep(start_gateway(folder, "plain", settings))
-    server = keep(start_gateway(folder, "team", {**settings, "GATEWAY_API_KEYS": secrets.token_hex(16)}))
-    server.run_command("admin", "create", "--email", EMAIL, "--password", secrets.token_hex(16))
+    server = keep(start_gateway(folder, "team", {**settings, **LIMITS, "GATEWAY_API_KEYS": secrets.token_hex(16)}))
+    password = secrets.token_hex(16)
+    server.run_command("admin", "create", "--email", EMAIL, "--password", password)
     key = server.run_command("keys", "create", "--user", EMAIL, "--name", "bench").splitlines()[-1]
     for model in (PACED_MODEL, INSTANT_MODEL):
         agent = {"name": model, "model": model, "system_prompt": PROMPT, "temperature": 0.3}
         _post(server, "/api/v1/agents", agent, key)
-    return Team(plain, server, key)
+    return Team(plain, server, key, EMAIL, password)
 
 
 def measure_team(team: Team, plan: Plan, figures: Figures) -> list[Row]:

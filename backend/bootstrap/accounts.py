@@ -2,12 +2,15 @@
 
 import sys
 
+from backend.bootstrap.safety import check_signing_key
 from backend.core.config import Settings
 from backend.core.config_accounts import AccountSettings
 from backend.core.db.database import Database
+from backend.core.logging import get_logger
 from backend.features.accounts.administration import UserAdministration
-from backend.features.accounts.attempts import Attempt, Attempts, MemoryAttempts
+from backend.features.accounts.attempts import Attempt, Attempts
 from backend.features.accounts.deps import Accounts
+from backend.features.accounts.known_users import DatabaseUsers
 from backend.features.accounts.login_tickets import LoginTickets
 from backend.features.accounts.oidc_router import CALLBACK
 from backend.features.accounts.passwords import Passwords, argon2id
@@ -16,20 +19,31 @@ from backend.features.accounts.roles import RoleAdministration
 from backend.features.accounts.service import AccountService
 from backend.features.accounts.sessions import SessionService
 from backend.features.audit.service import AuditLog
+from backend.features.auth.forwarded_users import ForwardedUsers
 from backend.features.auth.running import RunningCalls
+from backend.features.auth.windows import Windows
+
+_log = get_logger(__name__)
 
 
 async def open_accounts(
-    settings: Settings, database: Database, audit: AuditLog, key: bytes, running: RunningCalls
+    settings: Settings,
+    database: Database,
+    audit: AuditLog,
+    key: bytes,
+    running: RunningCalls,
+    windows: Windows | None = None,
 ) -> Accounts:
-    """Return the services, with the built-in roles in the database."""
+    """Return the services, with the built-in roles in the database; attempts are counted in these windows."""
     sessions = SessionService(database, audit, key, running)
     passwords = Passwords(argon2id())
-    attempts = MemoryAttempts(_rules(settings.accounts))
+    attempts = Attempts(_rules(settings.accounts), windows)
     own = AccountService(
         database, audit, sessions, passwords, attempts, is_open=settings.accounts.registration == "open"
     )
     await own.ensure_roles()
+    users = DatabaseUsers(database)
+    sessions.known.lead(users.known)
     logins = _provider_logins(settings, database, audit, own, attempts, key)
     return Accounts(
         own,
@@ -38,6 +52,7 @@ async def open_accounts(
         RoleAdministration(database, audit, sessions.known),
         attempts,
         logins,
+        _forwarded_users(settings.accounts, users),
     )
 
 
@@ -53,6 +68,16 @@ async def announce_bootstrap(accounts: Accounts) -> None:
             f"'passerelle admin create', or with this token at POST /api/v1/auth/bootstrap: {token}\n"
         )
         sys.stderr.flush()
+
+
+async def warn_when_open(settings: Settings, accounts: Accounts) -> None:
+    """Write to the log that accounts keep nobody out, where that may not be what is meant."""
+    if settings.auth == "auto" and await accounts.own.anybody_is_known():
+        _log.warning(
+            "open_although_there_are_accounts",
+            hint="anybody who reaches this address may use the models without a key: set GATEWAY_AUTH=keys, or "
+            "GATEWAY_AUTH=open if that is meant",
+        )
 
 
 def _provider_logins(
@@ -76,9 +101,24 @@ def _provider_logins(
     return ProviderLogins(provider, LoginTickets(key), rules, database, audit, own, attempts, redirect_uri)
 
 
+def _forwarded_users(settings: AccountSettings, users: DatabaseUsers) -> ForwardedUsers:
+    secret = settings.forwarded_user_secret
+    name = "GATEWAY_ACCOUNTS__FORWARDED_USER_SECRET"
+    return ForwardedUsers(
+        users,
+        secret=None if secret is None else check_signing_key(secret.get_secret_value(), name),
+        refuses_unknown=settings.unknown_forwarded_users == "refuse",
+    )
+
+
 def _rules(settings: AccountSettings) -> dict[Attempt, str]:
     return {
-        Attempt.LOGIN_TO_ACCOUNT: f"{settings.attempts_per_minute}/minute;{settings.attempts_per_hour}/hour",
+        Attempt.LOGIN_TO_ACCOUNT_FROM_ADDRESS: (
+            f"{settings.attempts_per_minute}/minute;{settings.attempts_per_hour}/hour"
+        ),
+        Attempt.LOGIN_TO_ACCOUNT: (
+            f"{settings.account_attempts_per_minute}/minute;{settings.account_attempts_per_hour}/hour"
+        ),
         Attempt.LOGIN_FROM_ADDRESS: (
             f"{settings.address_attempts_per_minute}/minute;{settings.address_attempts_per_hour}/hour"
         ),

@@ -5,16 +5,19 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, replace
 
-from backend.bootstrap.accounts import open_accounts
 from backend.bootstrap.agents import open_index
 from backend.bootstrap.backends import check_backends, open_backends
-from backend.bootstrap.keys import open_keys
-from backend.bootstrap.knowledge import open_knowledge
+from backend.bootstrap.ground import open_ground
+from backend.bootstrap.history import open_history, with_sending
+from backend.bootstrap.library import open_library
+from backend.bootstrap.redis import Shared
 from backend.bootstrap.retrieval import build_retrieval
 from backend.bootstrap.safety import accepted_keys, check_login_provider, check_workers, registered_public_keys
 from backend.bootstrap.signing_key import signing_key
-from backend.bootstrap.store import open_database, prepared
-from backend.bootstrap.vectors import Vectors, open_vectors
+from backend.bootstrap.sockets import open_sockets
+from backend.bootstrap.store import prepared
+from backend.bootstrap.usage import open_usage
+from backend.bootstrap.vectors import Vectors
 from backend.core.config import OllamaSettings, Settings
 from backend.core.db.database import Database
 from backend.core.db.group_commit import GroupCommit
@@ -27,6 +30,7 @@ from backend.features.audio_api.service import Transcriptions
 from backend.features.audit.service import AuditLog
 from backend.features.auth.identities import Identities
 from backend.features.auth.principal import Permission
+from backend.features.auth.rates import RequestRates
 from backend.features.auth.router import CONNECT
 from backend.features.auth.running import RunningCalls
 from backend.features.auth.service import Authenticator
@@ -35,11 +39,15 @@ from backend.features.catalog.recent import RecentModels
 from backend.features.catalog.service import CatalogService
 from backend.features.generation.admission import Admission, AdmissionLimits
 from backend.features.generation.intake import Intake
+from backend.features.generation.record import Recorder
 from backend.features.generation.service import GenerationService
+from backend.features.history.deps import History
 from backend.features.keys.deps import Keys
 from backend.features.knowledge.augmenter import KnowledgeAugmenter
 from backend.features.knowledge.deps import Knowledge
 from backend.features.knowledge.retrieval import Retrieval
+from backend.features.live.bus import LiveBus
+from backend.features.live.sockets import LiveSockets
 from backend.features.ollama_api.agent_verbs import AgentVerbs
 from backend.features.ollama_api.deps import OllamaApi
 from backend.features.ollama_api.inference import Inference
@@ -50,6 +58,7 @@ from backend.features.openai_api.inference import Inference as OpenAIInference
 from backend.features.openai_api.models import Models as OpenAIModels
 from backend.features.responses_api.deps import ResponsesApi
 from backend.features.responses_api.service import Responses
+from backend.features.usage.deps import Usage
 from backend.providers.http import Upstream
 from backend.web.body import BodyLimits
 
@@ -66,10 +75,14 @@ class Container:
     keys: Keys
     authenticator: Authenticator
     running: RunningCalls
+    bus: LiveBus
+    sockets: LiveSockets
     catalog: CatalogService
     generation: GenerationService
     retrieval: Retrieval
+    usage: Usage
     agents: AgentService
+    history: History
     knowledge: Knowledge
     vectors: Vectors
     ollama_api: OllamaApi
@@ -82,55 +95,49 @@ class Container:
 @contextlib.asynccontextmanager
 async def open_container(settings: Settings) -> AsyncIterator[Container]:
     """Yield the container; the application, the command line and tests all get theirs here."""
-    accepted = accepted_keys(settings)
-    check_backends(settings)
-    check_workers(settings)
-    check_login_provider(settings)
-    key = signing_key(prepared(settings))
+    accepted = _checked(settings)
     async with contextlib.AsyncExitStack() as stack:
 
         def close_later(upstream: Upstream) -> None:
             stack.push_async_callback(upstream.aclose)
 
-        database = await stack.enter_async_context(open_database(settings))
-        commits = GroupCommit(database)
-        commits.start()
-        stack.push_async_callback(commits.aclose)
-        audit = AuditLog(database)
-        running = RunningCalls()
-        stack.push_async_callback(running.aclose)
-        accounts = await open_accounts(settings, database, audit, key, running)
-        keys = await stack.enter_async_context(open_keys(database, audit, accounts.sessions.known, running))
+        ground = await open_ground(stack, settings, signing_key(prepared(settings)))
         backends = await open_backends(settings, close_later)
-        index = await stack.enter_async_context(open_index(database))
+        index = await stack.enter_async_context(open_index(ground.database))
+        ground.accounts.users.tell(index.changed)
         catalog = CatalogService(backends, settings.catalog.ttl_seconds, presets=index)
         stack.push_async_callback(catalog.aclose)
         bodies = _body_limits(settings)
         recent = RecentModels()
-        retrieval = build_retrieval(settings, database, close_later)
-        generation = _generation(settings, KnowledgeAugmenter(database, retrieval))
+        usage = await stack.enter_async_context(open_usage(settings, ground.database, ground.commits, ground.audit))
+        history = await stack.enter_async_context(open_history(settings, ground.database, ground.commits, ground.bus))
+        retrieval = build_retrieval(settings, ground.database, close_later)
+        generation = _generation(settings, (usage.recorder, *history.recorders), ground.database, retrieval)
         intake = Intake(catalog, generation, recent)
-        vectors = await stack.enter_async_context(open_vectors(settings, database, catalog, generation))
-        retrieval.use_vectors(vectors.nearest())
-        indexer = vectors.indexer
-        knowledge = await stack.enter_async_context(open_knowledge(settings, database, audit, indexer=indexer))
-        agents = AgentService(database, index, catalog, audit)
+        library = await open_library(stack, settings, ground, history.service, retrieval, catalog, generation)
+        agents = AgentService(ground.database, index, catalog, ground.audit)
+        authenticator = _build_authenticator(settings, accepted, ground.accounts, ground.keys, ground.shared)
+        hall = open_sockets(authenticator, ground.running, ground.bus, history.service)
         yield Container(
             settings=settings,
-            database=database,
-            commits=commits,
-            audit=audit,
-            accounts=accounts,
-            keys=keys,
-            authenticator=_build_authenticator(settings, accepted, accounts, keys),
-            running=running,
+            database=ground.database,
+            commits=ground.commits,
+            audit=ground.audit,
+            accounts=ground.accounts,
+            keys=ground.keys,
+            authenticator=authenticator,
+            running=ground.running,
+            bus=ground.bus,
+            sockets=await stack.enter_async_context(hall),
             catalog=catalog,
             generation=generation,
             retrieval=retrieval,
+            usage=usage,
             ollama_api=_ollama_api(settings.ollama, intake, catalog, recent, agents, bodies),
             agents=agents,
-            knowledge=knowledge,
-            vectors=vectors,
+            history=with_sending(history, intake, agents),
+            knowledge=library.knowledge,
+            vectors=library.vectors,
             responses_api=ResponsesApi(Responses(intake), bodies),
             audio_api=_audio_api(intake, bodies, settings.limits.audio_bytes),
             anthropic_api=AnthropicApi(Messages(intake), bodies),
@@ -138,8 +145,21 @@ async def open_container(settings: Settings) -> AsyncIterator[Container]:
         )
 
 
+def _checked(settings: Settings) -> Mapping[str, frozenset[Permission]] | None:
+    """Return which keys of the settings are accepted; raise `ConfigurationError` for what cannot work together."""
+    accepted = accepted_keys(settings)
+    check_backends(settings)
+    check_workers(settings)
+    check_login_provider(settings)
+    return accepted
+
+
 def _build_authenticator(
-    settings: Settings, accepted: Mapping[str, frozenset[Permission]] | None, accounts: Accounts, keys: Keys
+    settings: Settings,
+    accepted: Mapping[str, frozenset[Permission]] | None,
+    accounts: Accounts,
+    keys: Keys,
+    shared: Shared,
 ) -> Authenticator:
     public_url = settings.server.public_url
     identities = Identities(
@@ -147,9 +167,11 @@ def _build_authenticator(
         tolerance_seconds=settings.timeouts.signature_seconds,
         connect_page=None if public_url is None else public_url + CONNECT,
         now=time.time,
+        signatures=shared.signatures,
     )
     stores = (SettingsKeys(accepted or {}), keys.store, accounts.sessions.access_tokens)
-    return Authenticator(stores, identities, is_open=accepted is None)
+    requests = RequestRates(shared.windows)
+    return Authenticator(stores, identities, requests, forwarded=accounts.forwarded, is_open=accepted is None)
 
 
 def _ollama_api(
@@ -175,8 +197,11 @@ def _audio_api(intake: Intake, bodies: BodyLimits, max_bytes: int) -> AudioApi:
     return AudioApi(Transcriptions(intake, max_bytes=max_bytes), replace(bodies, body_bytes=max_bytes + FORM_BYTES))
 
 
-def _generation(settings: Settings, augmenter: KnowledgeAugmenter) -> GenerationService:
-    return GenerationService(Admission(_admission_limits(settings)), augmenter=augmenter)
+def _generation(
+    settings: Settings, recorders: tuple[Recorder, ...], database: Database, retrieval: Retrieval
+) -> GenerationService:
+    augmenter = KnowledgeAugmenter(database, retrieval)
+    return GenerationService(Admission(_admission_limits(settings)), recorders, augmenter=augmenter)
 
 
 def _body_limits(settings: Settings) -> BodyLimits:

@@ -9,19 +9,21 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Match
+from starlette.types import Scope
 
 from backend.core.errors import GatewayError, NotAuthenticated
-from backend.core.secrets import mask
 from backend.features.auth.credentials import shows_key_in_query
 from backend.web.access import REQUEST_ID
+from backend.web.complaints import complaints
 from backend.web.lean_route import ErrorWriter
 from backend.web.replies import json_response, text_response
+from backend.web.side_api import SIDE_API, SideRoute
 from backend.wire.jsontext import encode_json
 from backend.wire.ollama.errors import write_error
 
 _DEFAULT_RETRY_AFTER = {429: 5.0, 503: 2.0}
-_MAX_FIELD_NAME = 100
-_NOT_FOUND, _WRONG_METHOD, _UNPROCESSABLE = 404, 405, 422
+_BAD_REQUEST, _NOT_FOUND, _WRONG_METHOD, _UNPROCESSABLE = 400, 404, 405, 422
+_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 
 def install_error_handlers(app: FastAPI) -> None:
@@ -34,13 +36,14 @@ def install_error_handlers(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def on_invalid_request(_request: Request, error: RequestValidationError) -> Response:
         """Say what is wrong where, without repeating what was sent: it may be a secret."""
-        told = [
-            {"loc": [_harmless(part) for part in e["loc"]], "msg": e["msg"], "type": e["type"]} for e in error.errors()
-        ]
-        return json_response(encode_json({"detail": told}), _UNPROCESSABLE)
+        found = complaints(error.errors(), error.body)
+        told = {"detail": found[0].message, "errors": [{"field": c.field, "message": c.message} for c in found]}
+        return json_response(encode_json(told), _UNPROCESSABLE)
 
     @app.exception_handler(HTTPException)
     async def on_http_error(request: Request, error: HTTPException) -> Response:
+        if request.scope["path"].startswith(SIDE_API):
+            return _redirect_slash(app, request) or _side_error(app, request, error)
         if error.status_code == _NOT_FOUND:
             return _redirect_slash(app, request) or text_response(b"404 page not found", _NOT_FOUND)
         if error.status_code == _WRONG_METHOD:
@@ -51,11 +54,6 @@ def install_error_handlers(app: FastAPI) -> None:
     async def on_unexpected_error(request: Request, _error: Exception) -> Response:
         told = f"internal error; tell the gateway's operator the request id {request.scope.get(REQUEST_ID, '-')}"
         return json_response(_writer(request)(GatewayError(told)), GatewayError.status)
-
-
-def _harmless(part: str | int) -> str | int:
-    """Return a step to a wrong field; an unknown one has the name that its sender chose."""
-    return mask(part)[:_MAX_FIELD_NAME] if isinstance(part, str) else part
 
 
 def _headers(error: GatewayError) -> dict[str, str]:
@@ -69,6 +67,24 @@ def _headers(error: GatewayError) -> dict[str, str]:
 def _writer(request: Request) -> ErrorWriter:
     """Return what writes errors for the route that was asked."""
     return getattr(request.scope.get("route"), "write_error", None) or write_error
+
+
+def _side_error(app: FastAPI, request: Request, error: HTTPException) -> Response:
+    """Return what FastAPI itself refuses under `/api/v1`, in the shape of the errors there."""
+    told, headers = str(error.detail), {name.lower(): value for name, value in (error.headers or {}).items()}
+    if error.status_code == _NOT_FOUND:
+        told = "there is nothing at this address; docs/api.md lists what there is"
+    elif error.status_code == _WRONG_METHOD:
+        taken = [method for method in _METHODS if _is_served(app, {**request.scope, "method": method})]
+        headers["allow"] = ", ".join(taken)
+        told = f"this address takes {' and '.join(taken)}, not {request.method}"
+    elif error.status_code == _BAD_REQUEST:
+        told = "the body is not JSON that can be read; send UTF-8, and nothing nested too deep"
+    return json_response(SideRoute.write_error(GatewayError(told)), error.status_code, headers)
+
+
+def _is_served(app: FastAPI, scope: Scope) -> bool:
+    return any(route.matches(scope)[0] is Match.FULL for route in app.router.routes)
 
 
 def _redirect_slash(app: FastAPI, request: Request) -> Response | None:
@@ -88,4 +104,8 @@ def _redirect_slash(app: FastAPI, request: Request) -> Response | None:
     if query and not shows_key_in_query(query):
         location += f"?{query.decode('latin-1')}"
     status = 301 if request.method == "GET" else 307
-    return Response(status_code=status, headers={"location": location, "cache-control": "no-store"})
+    headers = {"location": location, "cache-control": "no-store"}
+    if path.startswith(SIDE_API):
+        told = GatewayError("this address has a slash too many at its end: leave it out, or let your client follow")
+        return json_response(SideRoute.write_error(told), status, headers)
+    return Response(status_code=status, headers=headers)

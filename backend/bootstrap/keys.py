@@ -27,7 +27,9 @@ async def open_keys(
     identities.known.tell(running.look)
     running.ask(store.ended)
     running.ask(identities.ended)
+    own = KeyService(database, audit, store)
+    await own.prune()
     try:
-        yield Keys(KeyService(database, audit, store), PublicKeyService(database, audit, identities), store, identities)
+        yield Keys(own, PublicKeyService(database, audit, identities), store, identities)
     finally:
         await uses.aclose()

@@ -95,12 +95,12 @@ def is_embedded(settings: Settings) -> bool:
     return url is None or url.get_secret_value().startswith("sqlite")
 
 
-def check_signing_key(key: str) -> bytes:
-    """Return the key that signs access tokens; raise `ConfigurationError` when it could be guessed."""
+def check_signing_key(key: str, name: str = "JWT_SECRET_KEY") -> bytes:
+    """Return a key that tokens are signed with; raise `ConfigurationError` when it could be guessed."""
     is_weak = len(set(key)) < _MIN_DIFFERENT or any(word in key.lower() for word in _WEAK)
     if len(key) < MIN_SIGNING_KEY or is_weak:
         raise ConfigurationError(
-            f"JWT_SECRET_KEY is too weak: use {MIN_SIGNING_KEY} random characters or more, "
+            f"{name} is too weak: use {MIN_SIGNING_KEY} random characters or more, "
             "for example the output of 'openssl rand -hex 32'"
         )
     return key.encode()

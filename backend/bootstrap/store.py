@@ -5,6 +5,7 @@ whose database is behind refuses to start with one line that says so.
 """
 
 import contextlib
+import logging
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -72,12 +73,19 @@ async def _bring_up_to_date(database: Database, *, migrating: bool) -> None:
             return
         if not migrating:
             raise ConfigurationError(_BEHIND)
+        _quieten_alembic()
         from backend.bootstrap.migrations import migrate  # noqa: PLC0415 (alembic is loaded only when it has work)
 
         await migrate(database)
     except (SQLAlchemyError, OSError, TimeoutError) as error:
         where = f"{database.url.database} cannot be opened as a database" if database.is_embedded else _UNREACHABLE
         raise ConfigurationError(where) from error
+
+
+def _quieten_alembic() -> None:
+    """Let alembic tell of its plugins and steps only where somebody looks for faults; it does so when imported, too."""
+    is_debugging = logging.getLogger().isEnabledFor(logging.DEBUG)
+    logging.getLogger("alembic").setLevel(logging.INFO if is_debugging else logging.WARNING)
 
 
 def _current_step(connection: Connection) -> str | None:

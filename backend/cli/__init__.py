@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from backend import __version__
-from backend.cli import accounts, ask, doctor, ingest, keys, serve, vectors
+from backend.cli import accounts, ask, doctor, erase, ingest, keys, serve, usage, vectors
 from backend.core.errors import ConfigurationError
 
 app = typer.Typer(
@@ -27,7 +27,7 @@ def _show_version(wanted: bool) -> None:
 
 admin = typer.Typer(name="admin", help="Administer accounts.", no_args_is_help=True)
 app.add_typer(admin)
-keys_commands = typer.Typer(name="keys", help="Make, list and revoke API keys.", no_args_is_help=True)
+keys_commands = typer.Typer(name="keys", help="Make, list, renew and revoke API keys.", no_args_is_help=True)
 app.add_typer(keys_commands)
 
 
@@ -71,6 +71,15 @@ def doctor_command() -> None:
     raise typer.Exit(doctor.examine())
 
 
+@app.command("erase")
+def erase_command(
+    email: Annotated[str, typer.Option(help="Whose account and everything in it is removed.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Remove an account with its keys, agents and chats, so that nothing of it is left on the disk."""
+    erase.erase(email, confirmed=yes)
+
+
 @app.command("migrate")
 def migrate_command() -> None:
     """Bring the database's tables up to date; needed once per version with PostgreSQL."""
@@ -81,6 +90,15 @@ def migrate_command() -> None:
 def reindex_command() -> None:
     """Make missing vectors and build the index anew, with the gateway stopped."""
     raise typer.Exit(vectors.reindex())
+
+
+@app.command("usage")
+def usage_command(
+    user: Annotated[str | None, typer.Option(help="Email of one account; its models are listed then.")] = None,
+    days: Annotated[int, typer.Option(help="How many days, today (UTC) included.", min=1, max=3650)] = 30,
+) -> None:
+    """Print what was used, by user or by model."""
+    usage.show(user, days)
 
 
 @admin.command("create")
@@ -115,6 +133,7 @@ def create_key_command(
     permissions: Annotated[str | None, typer.Option(help="What it may do, comma separated.")] = None,
     networks: Annotated[str | None, typer.Option(help="Networks it may be used from, comma separated.")] = None,
     requests_per_minute: Annotated[int | None, typer.Option(help="Requests it may send in a minute.")] = None,
+    tokens_per_day: Annotated[int | None, typer.Option(help="Tokens it may use in a day (UTC).")] = None,
 ) -> None:
     """Make a key for a user; it alone is printed on standard output."""
     keys.create(
@@ -125,6 +144,7 @@ def create_key_command(
         permissions=_words(permissions),
         networks=_words(networks),
         requests_per_minute=requests_per_minute,
+        tokens_per_day=tokens_per_day,
     )
 
 
@@ -132,6 +152,17 @@ def create_key_command(
 def list_keys_command(user: Annotated[str, typer.Option(help="Email of the account.")]) -> None:
     """List a user's keys."""
     keys.show(user)
+
+
+@keys_commands.command("rotate")
+def rotate_key_command(
+    key_id: Annotated[uuid.UUID, typer.Argument(help="Id of the key, as the list shows it.")],
+    overlap_minutes: Annotated[
+        int, typer.Option(help="Minutes for which the old secret is good beside the new one.", min=0, max=1440)
+    ] = 0,
+) -> None:
+    """Give a key a new secret; it alone is printed on standard output."""
+    keys.rotate(key_id, overlap_minutes)
 
 
 @keys_commands.command("revoke")

@@ -1,9 +1,9 @@
-"""`passerelle keys create`, `list` and `revoke`."""
+"""`passerelle keys create`, `list`, `rotate` and `revoke`."""
 
 import asyncio
 import uuid
 from collections.abc import Awaitable, Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import typer
@@ -23,6 +23,8 @@ from backend.features.auth.running import RunningCalls
 from backend.features.keys.deps import Keys
 from backend.features.keys.models import ApiKey
 from backend.features.keys.schemas import KeyCreate
+from backend.features.keys.service import NewKey
+from backend.web.complaints import complaints
 
 _OPERATOR = Caller(OPERATOR)
 
@@ -32,14 +34,12 @@ def create(email: str, **wanted: Any) -> None:
     try:
         draft = KeyCreate.model_validate(wanted).draft()
     except ValidationError as error:
-        first = error.errors()[0]
-        option = str(first["loc"][0]).replace("_", "-").replace("expires-in-days", "expires-days")
-        raise typer.BadParameter(first["msg"], param_hint=f"--{option}") from None
+        first = complaints(error.errors())[0]
+        option = first.field.partition("[")[0].replace("_", "-").replace("expires-in-days", "expires-days")
+        raise typer.BadParameter(first.message, param_hint=f"--{option}") from None
 
     async def run(keys: Keys) -> None:
-        new = await keys.own.create(_OPERATOR, await keys.own.owner_named(email.strip().lower()), draft)
-        typer.echo(f"{new.row.id} {new.row.name}, {_ends(new.row)}; this is the only time it is shown:", err=True)
-        typer.echo(new.key)
+        _show_once(await keys.own.create(_OPERATOR, await keys.own.owner_named(email.strip().lower()), draft))
 
     _run(run)
 
@@ -55,6 +55,15 @@ def show(email: str) -> None:
             skip, total = skip + MAX_LIMIT, page.total
             for row in page.items:
                 typer.echo(f"{row.id}  {row.hint}  {_ends(row)}  {_used(row.last_used_at)}  {row.name}")
+
+    _run(run)
+
+
+def rotate(key_id: uuid.UUID, overlap_minutes: int) -> None:
+    """Give a key a new secret and print it, alone on the last line; a running gateway notices within a minute."""
+
+    async def run(keys: Keys) -> None:
+        _show_once(await keys.own.rotate(_OPERATOR, key_id, None, timedelta(minutes=overlap_minutes)))
 
     _run(run)
 
@@ -86,6 +95,11 @@ async def _with_keys(settings: Settings, act: Callable[[Keys], Awaitable[None]])
         accounts = await open_accounts(settings, database, audit, signing_key(settings), running)
         async with open_keys(database, audit, accounts.sessions.known, running) as keys:
             await act(keys)
+
+
+def _show_once(new: NewKey) -> None:
+    typer.echo(f"{new.row.id} {new.row.name}, {_ends(new.row)}; this is the only time it is shown:", err=True)
+    typer.echo(new.key)
 
 
 def _ends(row: ApiKey) -> str:

@@ -1,4 +1,4 @@
-"""Writes `docs/configuration.md` and `.env.example` from the settings; with `--check`, says if they are current."""
+"""Writes `docs/configuration.md`, `.env.example` and `docs/api.md`; with `--check`, says if they are current."""
 
 import sys
 from collections.abc import Iterator
@@ -10,6 +10,7 @@ from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from backend.cli.api_reference import api_page
 from backend.core.config import CONFIG_FILE_VARIABLE, BackendSettings, Settings, public_name
 
 _ROOT = Path(__file__).parents[2]
@@ -105,15 +106,19 @@ def _default(field: FieldInfo) -> str:
 
 
 def main() -> int:
-    """Write the two files, or compare them."""
-    pages = {_ROOT / "docs" / "configuration.md": configuration_page(), _ROOT / ".env.example": env_example()}
+    """Write the files, or compare them."""
+    pages = {
+        _ROOT / "docs" / "configuration.md": configuration_page(),
+        _ROOT / "docs" / "api.md": api_page(),
+        _ROOT / ".env.example": env_example(),
+    }
     stale = [path for path, text in pages.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
     if "--check" not in sys.argv:
         for path in stale:
             path.write_text(pages[path], encoding="utf-8")
         return 0
     for path in stale:
-        sys.stderr.write(f"{path.relative_to(_ROOT)} is not what the settings say: run 'make docs'\n")
+        sys.stderr.write(f"{path.relative_to(_ROOT)} is not what the code says: run 'make docs'\n")
     return 1 if stale else 0
 
 

@@ -21,7 +21,8 @@ from backend.bootstrap.vectors import check_index
 from backend.core.config import Settings, load_settings
 from backend.core.errors import ConfigurationError
 from backend.core.logging import configure_logging, get_logger
-from backend.web.protocol import GatewayProtocol
+from backend.features.live.connections import MAX_BYTES
+from backend.web.protocol import GatewayProtocol, SocketProtocol
 
 _log = get_logger(__name__)
 _KEEPALIVE_SECONDS = 75
@@ -90,7 +91,9 @@ def _options(settings: Settings) -> dict[str, Any]:
         "host": settings.server.host,
         "port": settings.server.port,
         "http": GatewayProtocol,
-        "ws": "none",
+        "ws": SocketProtocol,
+        "ws_max_size": MAX_BYTES,
+        "ws_per_message_deflate": False,
         "loop": "uvloop",
         "lifespan": "on",
         "backlog": _BACKLOG,

@@ -31,9 +31,11 @@ from pydantic_settings import (
 
 from backend.core.config_accounts import AccountSettings, OidcSettings
 from backend.core.config_file import read_config_file, read_env_file
+from backend.core.config_history import HistorySettings
 from backend.core.config_knowledge import KnowledgeSettings
 from backend.core.config_retrieval import RetrievalSettings
-from backend.core.config_types import BaseUrl, BaseUrls, Group, Lines, Origins, Secret, Secrets, Words
+from backend.core.config_types import BaseUrl, BaseUrls, Group, Lines, Origins, RedisUrl, Secret, Secrets, Words
+from backend.core.config_usage import UsageSettings
 from backend.core.errors import ConfigurationError
 
 CONFIG_FILE_VARIABLE = "GATEWAY_CONFIG"
@@ -236,6 +238,12 @@ class Settings(BaseSettings):
         description="Signs access tokens, 32 characters or more; made once in the data folder when unset, but needed "
         "with PostgreSQL.",
     )
+    redis_url: RedisUrl | None = Field(
+        None,
+        validation_alias="REDIS_URL",
+        description="What several processes share: counted requests and attempts, signatures that were used, live "
+        "events. redis://user:password@host:6379/0, or rediss:// for TLS; unset when one process serves alone.",
+    )
     data_dir: Path = Field(Path("data"), description="Folder of everything the gateway keeps.")
     auth: Literal["auto", "keys", "open"] = Field(
         "auto",
@@ -266,6 +274,8 @@ class Settings(BaseSettings):
     oidc: OidcSettings = OidcSettings()
     knowledge: KnowledgeSettings = KnowledgeSettings()
     retrieval: RetrievalSettings = RetrievalSettings()
+    usage: UsageSettings = UsageSettings()
+    history: HistorySettings = HistorySettings()
     backends: dict[str, BackendSettings] = Field(
         default_factory=dict,
         description="Further backends by name, for example GATEWAY_BACKENDS__LAB__KIND=llamacpp and "

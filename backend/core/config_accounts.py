@@ -10,11 +10,26 @@ from backend.core.config_types import Domains, Group, Issuer, Secret, Words
 class AccountSettings(Group):
     """Accounts and logging in."""
 
+    forwarded_user_secret: Secret | None = Field(
+        None,
+        description="What Open WebUI signs its users' headers with (its FORWARD_USER_INFO_HEADER_JWT_SECRET). With it, "
+        "headers without a signature name nobody. Only keys with the permission users:delegate are asked for users.",
+    )
+    unknown_forwarded_users: Literal["refuse", "key"] = Field(
+        "key",
+        description="What becomes of requests for a user without an account here: refused, or served as the key's own.",
+    )
     registration: Literal["open", "closed"] = Field(
         "closed", description="Whether anybody may make an account; closed means that administrators make them."
     )
-    attempts_per_minute: int = Field(5, gt=0, description="Failed logins to one account in a minute.")
-    attempts_per_hour: int = Field(20, gt=0, description="Failed logins to one account in an hour.")
+    attempts_per_minute: int = Field(5, gt=0, description="Failed logins to one account from one address in a minute.")
+    attempts_per_hour: int = Field(20, gt=0, description="Failed logins to one account from one address in an hour.")
+    account_attempts_per_minute: int = Field(
+        30, gt=0, description="Failed logins to one account from all addresses in a minute."
+    )
+    account_attempts_per_hour: int = Field(
+        200, gt=0, description="Failed logins to one account from all addresses in an hour."
+    )
     address_attempts_per_minute: int = Field(20, gt=0, description="Logins from one address in a minute.")
     address_attempts_per_hour: int = Field(200, gt=0, description="Logins from one address in an hour.")
 

@@ -11,6 +11,7 @@ from pydantic_settings import NoDecode
 _HOST = r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?"
 _URL = re.compile(rf"https?://{_HOST}(?:/[A-Za-z0-9._~/%-]*)?", re.ASCII)
 _ENDPOINT = re.compile(_URL.pattern + r"(?:\?(?:[A-Za-z0-9._~!$'()*+,;:@/?&=-]|%[0-9A-Fa-f]{2})*)?", re.ASCII)
+_REDIS = re.compile(rf"rediss?://(?:[^\s/?#@]*@)?{_HOST}(?:/\d{{0,4}})?", re.ASCII)
 _DOMAIN = re.compile(r"[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+", re.ASCII)
 _MAX_ISSUER, _MAX_ENDPOINT = 150, 2_000
 _ORIGIN = re.compile(rf"[a-z][a-z0-9+.-]*://{_HOST}/?|(?!https?:)[a-z][a-z0-9+.-]*://\*", re.ASCII | re.IGNORECASE)
@@ -94,6 +95,17 @@ def _check_secret(secret: SecretStr) -> SecretStr:
 
 Secret = Annotated[SecretStr, AfterValidator(_check_secret)]
 """A key, without the line end that files of secrets often have."""
+
+
+def _check_redis_url(secret: SecretStr) -> SecretStr:
+    url = secret.get_secret_value()
+    if not _REDIS.fullmatch(url) or not _has_valid_port(url):
+        raise ValueError("must be an address such as redis://user:password@host:6379/0, or rediss:// for TLS")
+    return secret
+
+
+RedisUrl = Annotated[Secret, AfterValidator(_check_redis_url)]
+"""Where a Redis is; it holds a password, so it is a secret as a whole."""
 
 Secrets = Annotated[tuple[Secret, ...], NoDecode, BeforeValidator(_split)]
 Origins = Annotated[tuple[Annotated[str, AfterValidator(_check_origin)], ...], NoDecode, BeforeValidator(_split)]

@@ -7,6 +7,7 @@ GatewayError 500
  |- NotFound 404             Conflict 409           PayloadTooLarge 413
  |- Unprocessable 422        well-formed, but names what is not there
  |- RateLimited 429          carries retry_after    ClientGone 499 (never seen, only logged)
+ |   '- QuotaExceeded 429    a quota of tokens a day has no room for the request
  |- Overloaded 503           the gateway's own queue is full; carries retry_after
  |- StoreUnavailable 503     a store of our own does not answer
  |- IdentityProviderFailed 502  the login provider does not answer, or not as it should
@@ -79,6 +80,10 @@ class RateLimited(GatewayError):
     """The caller asks too often; carries `retry_after`."""
 
     status = 429
+
+
+class QuotaExceeded(RateLimited):
+    """A quota of the caller has no room for the request until its window ends; carries `retry_after`."""
 
 
 class PayloadTooLarge(GatewayError):

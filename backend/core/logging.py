@@ -28,6 +28,13 @@ def get_logger(name: str) -> Logger:
     return logger
 
 
+def silent_logger() -> logging.Logger:
+    """Return a logger for libraries that would log what callers send."""
+    silent = logging.getLogger("passerelle.silent")
+    silent.disabled = True
+    return silent
+
+
 def configure_logging(level: str, style: Literal["auto", "text", "json"]) -> None:
     """Send all logs of this process to standard error in one form."""
     as_text = style == "text" or (style == "auto" and sys.stderr.isatty())

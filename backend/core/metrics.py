@@ -24,3 +24,7 @@ RETRIEVAL_TIME = Histogram(
     "passerelle_retrieval_seconds", "Time of searches of documents", buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5)
 )
 FOREIGN_PASSAGES = Counter("passerelle_foreign_passages", "Passages found that their finder may not read; dropped")
+QUOTA_REFUSALS = Counter("passerelle_quota_refusals", "Requests that a quota had no room for", ["quota"])
+LEDGER_SPOOL = Gauge(
+    "passerelle_ledger_spool", "Ends of requests that wait for the database to answer", multiprocess_mode="livesum"
+)

@@ -3,6 +3,7 @@
 A page that a user visits can send requests to their own machine, with any body, as long as it does not have to read the
 reply; and a name that points to 127.0.0.1 only while the page runs lets it read that too. So where no key is asked for,
 the `Host` must be one that nobody outside can own; and always, a foreign `Origin` is refused before anything is done.
+So it is with WebSockets, which browsers open to anywhere.
 """
 
 import ipaddress
@@ -60,24 +61,24 @@ class OriginGuard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request through, or answer it here."""
-        if scope["type"] != "http":
+        if scope["type"] not in {"http", "websocket"}:
             await self.app(scope, receive, send)
             return
         host, origin = _find(scope)
         if host is None:
-            await _answer(send, 400, _PLAIN, b"400 Bad Request: malformed Host header")
+            await _answer(scope, send, 400, _PLAIN, b"400 Bad Request: malformed Host header")
         elif self._check_host and not self._is_local(host):
             _log.warning(
                 "host_refused", host=host[:_SHOWN], hint="add it to GATEWAY_SERVER__ALLOWED_HOSTS if it is yours"
             )
-            await _answer(send, 403, _PLAIN, _FOREIGN_HOST)
+            await _answer(scope, send, 403, _PLAIN, _FOREIGN_HOST)
         elif origin is None or origin.lower() in {f"http://{host}".lower(), f"https://{host}".lower()}:
             await self.app(scope, receive, send)
         elif not self._allows(origin):
             _log.warning("origin_refused", origin=origin[:_SHOWN], hint="add it to CORS_ORIGINS if it is yours")
-            await _answer(send, 403, _PLAIN, _FOREIGN_ORIGIN)
-        elif scope["method"] == "OPTIONS":
-            await _answer(send, 204, [*self._grant(origin), *_PREFLIGHT])
+            await _answer(scope, send, 403, _PLAIN, _FOREIGN_ORIGIN)
+        elif scope["type"] == "http" and scope["method"] == "OPTIONS":
+            await _answer(scope, send, 204, [*self._grant(origin), *_PREFLIGHT])
         else:
             await self._serve(scope, receive, send, origin)
 
@@ -141,7 +142,8 @@ def _without_port(host: str) -> str:
     return host.partition(":")[0]
 
 
-async def _answer(send: Send, status: int, headers: list[tuple[bytes, bytes]], body: bytes = b"") -> None:
+async def _answer(scope: Scope, send: Send, status: int, headers: list[tuple[bytes, bytes]], body: bytes = b"") -> None:
+    kind = "http.response" if scope["type"] == "http" else "websocket.http.response"
     length = (b"content-length", b"%d" % len(body))
-    await send({"type": "http.response.start", "status": status, "headers": [*headers, length]})
-    await send({"type": "http.response.body", "body": body})
+    await send({"type": f"{kind}.start", "status": status, "headers": [*headers, length]})
+    await send({"type": f"{kind}.body", "body": body})

@@ -27,7 +27,7 @@ class PathKey:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request; see the module."""
-        if scope["type"] == "http" and scope["path"].startswith(_PREFIX):
+        if scope["type"] in {"http", "websocket"} and scope["path"].startswith(_PREFIX):
             _take_key(scope)
         await self.app(scope, receive, send)
 

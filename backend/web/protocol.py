@@ -1,4 +1,4 @@
-"""uvicorn's HTTP protocol with what it lacks.
+"""uvicorn's protocols with what they lack.
 
 - A connection can be closed from inside (the `ABORT` and `CLOSE` extensions).
 - The request that runs is told when its connection is lost; uvicorn 0.54 tells the one parsed last, which is another
@@ -6,6 +6,9 @@
 - Patience has an end: a client must send a whole request head within `HEAD_SECONDS`, in about `HEAD_BYTES`.
 - A body that nobody waits for, because its request is already answered, is taken for `REST_SECONDS` and no longer:
   long enough for the client to notice the answer.
+
+And its protocol of WebSockets: such a connection can be cut from inside too, is cut when nobody reads it, and is not
+logged, because the library repeats whole addresses and, at the level DEBUG, whole messages.
 """
 
 import asyncio
@@ -13,7 +16,10 @@ from typing import Any
 
 from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.http11 import Request
 
+from backend.core.logging import silent_logger
 from backend.web.streaming import ABORT, CLOSE
 
 HEAD_SECONDS = 10.0
@@ -96,3 +102,24 @@ class GatewayProtocol(HttpToolsProtocol):
         if timer is not None:
             timer.cancel()
         return timer is not None
+
+
+class SocketProtocol(WebSocketsSansIOProtocol):
+    """One WebSocket; see the module."""
+
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
+        self.logger = self.conn.logger = silent_logger()
+        self.conn.debug = False
+
+    def handle_connect(self, event: Request) -> None:
+        """Give the scope its extension."""
+        super().handle_connect(event)
+        if hasattr(self, "scope"):  # else the handshake was refused
+            extensions: dict[str, Any] = {**(self.scope["extensions"] or {}), ABORT: self.transport.abort}
+            self.scope["extensions"] = extensions
+
+    def keepalive_timeout(self) -> None:
+        """Cut at once: what waits to be sent would keep the connection open for ever."""
+        super().keepalive_timeout()
+        self.transport.abort()

@@ -1,10 +1,13 @@
 """What the routes under `/api/v1` share: the shape of errors, closed bodies, and lists in pieces."""
 
+import inspect
 from collections.abc import Callable, Coroutine
 from typing import Annotated, Any, ClassVar, Generic, TypeVar
 
 import msgspec
 from fastapi import Depends, Query
+from fastapi.dependencies.utils import get_flat_params
+from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict
 from starlette.requests import Request
@@ -17,14 +20,31 @@ from backend.web.body import BodyLimits, read_request_body
 
 Item = TypeVar("Item")
 
+SIDE_API = "/api/v1/"
+"""Where every route of the side API lies."""
+
 _WITHOUT_BODY = frozenset({"GET", "HEAD", "DELETE"})
 _READING = frozenset({"GET", "HEAD"})
 
 
 class Failure(BaseModel):
-    """What every error under `/api/v1` looks like, except for a 422 that lists fields."""
+    """What every error under `/api/v1` looks like."""
 
     detail: str
+    """What is wrong and what to do about it, in one sentence."""
+
+
+class FieldProblem(BaseModel):
+    """One field or parameter that cannot be taken as it is."""
+
+    field: str
+    message: str
+
+
+class Invalid(Failure):
+    """A 422 beside its sentence, which is the first problem's; without `errors` where no single field is meant."""
+
+    errors: list[FieldProblem] = []
 
 
 _EVERYWHERE = {
@@ -37,10 +57,14 @@ _EVERYWHERE = {
 _OF_IDS = {404: "There is no such object for this caller."}
 _OF_CHANGES = {409: "It exists already, or is still in use."}
 _OF_BODIES = {413: "The body is too long."}
+_OF_FIELDS = {422: "A field or parameter cannot be taken; `errors` names each."}
 
 
 class SideRoute(APIRoute):
-    """A route whose errors are `{"detail": "<sentence>"}`, as FastAPI's own are.
+    """A route whose errors are `{"detail": "<sentence>"}`, with `errors` beside it where fields are wrong.
+
+    A body that does not say it is JSON is refused: a form of a strange web page could send it. A list refuses
+    parameters it does not have, since a misspelled filter would show everything.
 
     Policies come before anything else: nobody's body is read before it is known that they may send one. So a policy
     stands in `dependencies` of the route or its router, takes the request and nothing else, and may run twice.
@@ -53,6 +77,8 @@ class SideRoute(APIRoute):
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         told = _failures(path, frozenset(options.get("methods") or ("GET",)))
+        if inspect.signature(endpoint).parameters.keys() - {"request", "response"}:
+            told |= {status: {"model": Invalid, "description": words} for status, words in _OF_FIELDS.items()}
         options["responses"] = {**told, **(options.get("responses") or {})}
         super().__init__(path, endpoint, **options)
 
@@ -65,10 +91,14 @@ class SideRoute(APIRoute):
         """Return FastAPI's handler behind the route's policies."""
         handle = super().get_route_handler()
         policies = [depends.dependency for depends in self.dependencies if depends.dependency is not None]
+        known = frozenset(field.alias for field in get_flat_params(self.dependant))
+        is_list = "skip" in known
 
         async def checked(request: Request) -> Response:
             for policy in policies:
                 await policy(request)
+            if is_list and (unknown := [name for name in request.query_params if name not in known]):
+                raise RequestValidationError([{"type": "extra_forbidden", "loc": ("query", n)} for n in unknown])
             if request.method in _WITHOUT_BODY or not self.reads_body:
                 return await handle(request)
             body = await read_request_body(request, self.limits)

@@ -1,5 +1,6 @@
-"""Every route says who may call it."""
+"""Every route says who may call it, and every event of a socket who may send it."""
 
+import importlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,6 +13,11 @@ from backend.bootstrap.application import ROUTERS, build_application
 from backend.core.config import load_settings
 from backend.features.auth.deps import CALLERS, EVERYBODY
 from backend.features.auth.policies import ACCOUNTS, Requires
+from backend.features.auth.running import RunningCalls
+from backend.features.auth.service import Authenticator
+from backend.features.live.bus import MemoryBus
+from backend.features.live.commands import EVENTS, SocketPolicy
+from backend.features.live.sockets import LiveSockets
 from backend.web.side_api import SideRoute
 
 POLICIES = {CALLERS.dependency: "callers", EVERYBODY.dependency: "everybody", ACCOUNTS.dependency: "accounts"}
@@ -22,6 +28,15 @@ OPEN_TO_EVERYBODY = {
 }
 """Reviewed: none of these costs money or tells anything about models, keys or callers; those that check a secret are
 limited per address and per account."""
+
+
+SOCKET_EVENTS = {
+    "join_chat": "readers of the chat",
+    "leave_chat": "accounts",
+    "typing": "members of the chat's room",
+    "renew": "accounts",
+}
+"""Reviewed: connecting needs an account; what leaves a room or renews a credential is about the socket itself."""
 
 
 def walk(routes: list[BaseRoute]) -> Iterator[APIRoute]:
@@ -107,3 +122,25 @@ def test_no_reply_names_a_column_that_holds_a_secret() -> None:
         fields = model.model_json_schema() if isinstance(model, type) and issubclass(model, BaseModel) else {}
         named = {name for part in [fields, *fields.get("$defs", {}).values()] for name in part.get("properties", {})}
         assert not [name for name in named if any(word in name for word in SECRET_NAMES)], label(route)
+
+
+def test_every_event_of_a_socket_has_the_reviewed_policy() -> None:
+    assert {name: command.policy for name, command in EVENTS.items()} == SOCKET_EVENTS
+    assert all(isinstance(command.policy, SocketPolicy) for command in EVENTS.values())
+
+
+class Nobody:
+    """Nobody may read anything."""
+
+    async def may_read(self, *_asked: object) -> bool:
+        return False
+
+
+async def test_sockets_take_no_other_events() -> None:
+    sockets = LiveSockets(Authenticator([]), RunningCalls(), MemoryBus(), Nobody())
+    sockets._build(importlib.import_module("socketio"))
+    assert set(sockets.server.handlers) == {"/"}
+    assert set(sockets.server.handlers["/"]) == {*SOCKET_EVENTS, "connect", "disconnect", "*"}
+    assert sockets.server.namespace_handlers == {}
+    refused = await sockets.server.handlers["/"]["*"]("anything", "sid", {})
+    assert set(refused) == {"error"}

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from backend.bootstrap.application import build_application
 from backend.bootstrap.tables import METADATA
+from backend.cli.api_reference import api_page
 from backend.core.config import load_settings
 from backend.web.side_api import Body
 from tests.architecture.test_policies import label, labels, router_routes
@@ -80,7 +81,12 @@ def test_a_route_says_what_it_does_what_it_gives_and_how_it_fails(name: str) -> 
             assert media_type == ("application/json" if status[0] != "2" else GIVES_OTHER.get(name, "application/json"))
             schema = written["schema"]
             assert schema, status
-            assert status[0] == "2" or schema["$ref"].endswith(("/Failure", "/HTTPValidationError"))
+            assert status[0] == "2" or schema["$ref"].endswith("/Invalid" if status == "422" else "/Failure")
+
+
+def test_the_written_reference_has_a_section_for_every_route() -> None:
+    sections = {line.strip("#` ") for line in api_page().split("\n") if line.startswith("### ")}
+    assert sections == OPERATIONS.keys()
 
 
 def test_lists_come_in_pieces() -> None:
@@ -88,13 +94,14 @@ def test_lists_come_in_pieces() -> None:
         shown = next(reply for status, reply in operation["responses"].items() if status[0] in "23")
         schema = shown.get("content", {}).get("application/json", {}).get("schema", {})
         parameters = {parameter["name"] for parameter in operation.get("parameters", [])}
-        is_list = schema.get("$ref", "").rpartition("/")[2].startswith("PageReply_")
+        named = DOCUMENT["components"]["schemas"].get(schema.get("$ref", "").rpartition("/")[2], {})
+        is_list = {"items", "total", "skip", "limit"} <= named.get("properties", {}).keys()
         assert is_list == ({"skip", "limit"} <= parameters), name
         assert schema.get("type") != "array", name
 
 
 def test_administration_lists_all_there_is_to_administer() -> None:
-    things = ("users", "roles", "keys", "public-keys", "agents", "sessions", "backends", "audit")
+    things = ("users", "roles", "keys", "public-keys", "agents", "sessions", "backends", "audit", "usage")
     assert {f"GET /api/v1/admin/{thing}" for thing in things} <= OPERATIONS.keys()
 
 

@@ -106,6 +106,7 @@ async def test_an_agent_can_be_made_anew_and_stays_public(team_gateway: TeamGate
         ("ana", "me/x:v2", {}, 400, "agents have no tags"),
         ("ana", "me/x", {"from_": "nope"}, 404, "model 'nope' not found"),
         ("ana", "me/x", {"from_": None}, 400, "FROM"),
+        ("ana", "legal", {}, 400, "for an agent of yours, name it me/legal"),
         ("ana", "me/x", {"template": "{{ .Prompt }}"}, 400, "template"),
         ("ana", "me/x", {"quantize": "q4_0"}, 400, "no files"),
         ("ana", "me/x", {"parameters": {"temperature": "hot"}}, 400, "must be of type float32"),

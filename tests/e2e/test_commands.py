@@ -159,7 +159,7 @@ def test_a_database_server_is_brought_up_to_date_by_command(run: Run, postgres: 
     assert run("migrate", env=env).stdout == "the database's tables are up to date\n"
 
 
-def test_the_command_line_makes_lists_and_revokes_keys(run: Run) -> None:
+def test_the_command_line_makes_lists_renews_and_revokes_keys(run: Run) -> None:
     assert run("admin", "create", "--email", "ada@example.org", "--password", PASSWORD).returncode == 0
     made = run("keys", "create", "--user", "Ada@example.org", "--name", "laptop", "--expires-days", "30")
     assert made.returncode == 0, made.stderr
@@ -172,7 +172,12 @@ def test_the_command_line_makes_lists_and_revokes_keys(run: Run) -> None:
     assert [line.rpartition("  ")[2] for line in listed] == ["bound", "laptop"]
     assert key not in "".join(listed)
     key_id = listed[1].split()[0]
+    renewed = run("keys", "rotate", key_id, "--overlap-minutes", "5")
+    assert renewed.returncode == 0, renewed.stderr
+    assert is_well_formed(renewed.stdout.rstrip("\n"))
+    assert renewed.stdout.rstrip("\n") != key
     assert "within a minute" in run("keys", "revoke", key_id).stdout
+    assert run("keys", "rotate", key_id).stderr.strip() == "passerelle: this key is revoked; make a new one"
     assert "revoked" in run("keys", "list", "--user", "ada@example.org").stdout
 
 
@@ -187,6 +192,8 @@ def test_the_command_line_makes_lists_and_revokes_keys(run: Run) -> None:
         (("list", "--user", "eve@example.org"), "nobody has an account"),
         (("revoke", "3f0c1c60-0000-4000-8000-000000000000"), "there is no such key"),
         (("revoke", "x"), "UUID"),
+        (("rotate", "3f0c1c60-0000-4000-8000-000000000000"), "there is no such key"),
+        (("create", "--user", "a@example.org", "--name", "x", "--networks", "192.0.2.7/24"), "192.0.2.0/24?"),
     ],
     ids=str,
 )
@@ -214,3 +221,17 @@ def test_documents_are_added_to_a_collection_by_a_command(run: Run, tmp_path: Pa
     assert "2 of 3 documents are in the collection 'papers'" in done.stdout
     again = run("ingest", str(folder / "a.txt"), "--collection", "papers")
     assert (again.returncode, "1 of 1 documents" in again.stdout) == (0, True), again.stderr
+
+
+def test_the_command_line_tells_what_was_used(run: Run, upstream: ScriptedUpstream) -> None:
+    env = {**mistral(upstream), "GATEWAY_USAGE__PRICES": '{"tiny": {"input": "500000"}}'}
+    upstream.defaults["POST /v1/chat/completions"] = sse_reply(CHUNK % b"Hi" + END)
+    assert run("admin", "create", "--email", "ada@example.org", "--password", PASSWORD).returncode == 0
+    assert run("chat", "tiny", "hello", env=env).returncode == 0
+    head, *rows = [line.split() for line in run("usage", env=env).stdout.strip().split("\n")]
+    assert head == ["USER", "REQUESTS", "READ", "WRITTEN", "EUR"]
+    assert rows == [["-", "1", "1", "1", "0.5"], ["all", "1", "1", "1", "0.5"]]
+    own = run("usage", "--user", "ada@example.org", "--days", "1", env=env)
+    assert own.stdout.strip().split("\n")[-1].split() == ["all", "0", "0", "0", "0"]
+    unknown = run("usage", "--user", "eve@example.org", env=env)
+    assert (unknown.returncode, "nobody has an account" in unknown.stderr) == (1, True)

@@ -31,6 +31,8 @@ _BUSY_MS = 10_000
 _POOL_SECONDS = 5.0
 _BAD_DATA = "22"
 """How codes of errors begin that are about a value: a NUL in a text, a number or a time out of range."""
+_AWAY = ("08", "28", "3D", "40", "53", "57")
+"""Those of a server that lets nobody in, is full or on its way down, or had two transactions in each other's way."""
 _SILENT = "the gateway's database does not answer; try again"
 _UNKEEPABLE = "a value holds a character, a number or a time that cannot be kept; correct it"
 
@@ -80,14 +82,15 @@ class Database:
             async with self._reading() as session:
                 yield session
 
-    async def in_one(self, work: Callable[[Connection], Result]) -> Result:
+    async def in_one(self, work: Callable[[Connection], Result], *, is_durable: bool = True) -> Result:
         """Run plain statements in one writing transaction; see `GroupCommit`, through which requests use it.
 
-        On SQLite `work` runs in a thread, and what it wrote survives even a loss of power. Raises as `transaction`.
+        On SQLite `work` runs in a thread, and what it wrote survives even a loss of power, unless it need not: then it
+        survives the end of the process only. Raises as `transaction`.
         """
         with _told():
             if self._writer is not None:
-                return await self._writer.run(work)
+                return await self._writer.run(work, is_durable=is_durable)
             async with self._engine.begin() as connection:
                 return await connection.run_sync(work)
 
@@ -95,6 +98,16 @@ class Database:
         """Ask the store for an answer; raise `StoreUnavailable` when there is none."""
         async with self.reading() as session:
             await session.execute(text("select 1"))
+
+    async def flush(self) -> None:
+        """Bring what was written from SQLite's log into its file and empty the log; elsewhere nothing is to be done."""
+        if not self.is_embedded:
+            return
+        with _told():
+            async with self._engine.connect() as connection:
+                raw = await connection.get_raw_connection()
+                driver: Any = raw.driver_connection
+                await driver.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     async def aclose(self) -> None:
         """Close all connections."""
@@ -109,27 +122,49 @@ class _Thread:
     def __init__(self, url: URL) -> None:
         self._url = url
         self._engine: Engine | None = None
+        self._connection: Connection | None = None
+        self._is_durable = True
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="database")
 
-    async def run(self, work: Callable[[Connection], Result]) -> Result:
+    async def run(self, work: Callable[[Connection], Result], *, is_durable: bool) -> Result:
         """Run `work` in a transaction."""
-        return await asyncio.get_running_loop().run_in_executor(self._executor, self._work, work)
+        return await asyncio.get_running_loop().run_in_executor(self._executor, self._work, work, is_durable)
 
     async def aclose(self) -> None:
         """Close the connection once what runs is done."""
         await asyncio.get_running_loop().run_in_executor(self._executor, self._dispose)
         self._executor.shutdown(wait=False)
 
-    def _work(self, work: Callable[[Connection], Result]) -> Result:
+    def _work(self, work: Callable[[Connection], Result], is_durable: bool) -> Result:
         if self._engine is None:
             engine = create_engine(self._url.set(drivername="sqlite"), hide_parameters=True)
             event.listen(engine, "connect", _prepare_durable)
             event.listen(engine, "begin", _begin)
             self._engine = engine.execution_options(**{_BEGIN: "BEGIN IMMEDIATE"})
-        with self._engine.begin() as connection:
-            return work(connection)
+        if self._connection is None:
+            self._connection = self._engine.connect()  # kept: to borrow one costs as much as a small transaction
+            self._is_durable = True
+        try:
+            if is_durable != self._is_durable:
+                driver: Any = self._connection.connection.driver_connection
+                driver.execute(f"PRAGMA synchronous={'FULL' if is_durable else 'NORMAL'}")
+                self._is_durable = is_durable
+            with self._connection.begin():
+                return work(self._connection)
+        except BaseException:
+            self._drop()
+            raise
+
+    def _drop(self) -> None:
+        """Begin anew after a failure, whatever it left behind."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.invalidate()
+            connection.close()
 
     def _dispose(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
         if self._engine is not None:
             self._engine.dispose()
 
@@ -148,7 +183,7 @@ def _told() -> Iterator[None]:
     except StatementError as error:
         if isinstance(error.orig, OverflowError | UnicodeEncodeError) or _sqlstate(error).startswith(_BAD_DATA):
             raise InvalidRequest(_UNKEEPABLE) from None
-        if isinstance(error, DBAPIError) and error.connection_invalidated:
+        if _sqlstate(error).startswith(_AWAY) or (isinstance(error, DBAPIError) and error.connection_invalidated):
             raise StoreUnavailable(_SILENT, retry_after=2.0) from error
         raise
 
@@ -174,7 +209,13 @@ def _open_engine(url: URL, *, is_embedded: bool) -> AsyncEngine:
 def _prepare_connection(connection: Any, _record: Any) -> None:
     connection.isolation_level = None  # transactions begin where we say, see `_begin`
     cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", f"busy_timeout={_BUSY_MS}"):
+    for pragma in (
+        "journal_mode=WAL",
+        "synchronous=NORMAL",
+        "foreign_keys=ON",
+        "secure_delete=ON",
+        f"busy_timeout={_BUSY_MS}",
+    ):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
 

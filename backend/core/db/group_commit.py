@@ -24,6 +24,8 @@ Writer = Callable[[Connection, Sequence[Item]], Sequence[Result]]
 
 _MAX_BATCH = 256
 _MAX_WAITING = 20_000
+_LINGER_SECONDS = 0.05
+"""How long a write waits for company that nobody waits for."""
 _FULL = "the gateway's database cannot keep up; try again"
 
 
@@ -31,6 +33,7 @@ _FULL = "the gateway's database cannot keep up; try again"
 class _Write:
     writer: Hashable
     item: Any
+    is_durable: bool
     done: "asyncio.Future[Any]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
 
@@ -42,20 +45,42 @@ class GroupCommit:
         self._waiting: list[_Write] = []
         self._has_work = asyncio.Event()
         self._is_closing = False
+        self._is_due = False
+        self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
 
-    def write(self, writer: "Writer[Item, Result]", item: Item) -> "asyncio.Future[Result]":
+    def write(
+        self, writer: "Writer[Item, Result]", item: Item, *, is_urgent: bool = True, is_durable: bool = True
+    ) -> "asyncio.Future[Result]":
         """Put an item in the queue; return what becomes its result once it is committed.
 
         Abandoning the result does not take the write back. The result raises `GatewayError` when the store does not
         answer or refuses the item.
+
+        Args:
+            writer: writes it.
+            item: what is written.
+            is_urgent: whether somebody waits; else it goes with the next commit, or with one of its own soon.
+            is_durable: whether it must outlive a loss of power, and not only of the process. What need not is not kept
+                waiting for the disk, unless it goes with what must.
         """
         if len(self._waiting) >= _MAX_WAITING or self._is_closing:
             raise Overloaded(_FULL, retry_after=2.0)
-        write = _Write(writer, item)
+        write = _Write(writer, item, is_durable)
         self._waiting.append(write)
-        self._has_work.set()
+        if is_urgent or len(self._waiting) >= _MAX_BATCH:
+            self._ring()
+        elif self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(_LINGER_SECONDS, self._ring)
         return write.done
+
+    def _ring(self) -> None:
+        """Let what waits be committed now."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._is_due = True
+        self._has_work.set()
 
     def start(self) -> None:
         """Begin to commit."""
@@ -64,7 +89,7 @@ class GroupCommit:
     async def aclose(self) -> None:
         """Commit what waits, then stop."""
         self._is_closing = True
-        self._has_work.set()
+        self._ring()
         if self._task is not None:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
@@ -73,15 +98,19 @@ class GroupCommit:
         while True:
             await self._has_work.wait()
             self._has_work.clear()
-            while self._waiting:
+            while self._is_due and self._waiting:
                 batch, self._waiting = self._waiting[:_MAX_BATCH], self._waiting[_MAX_BATCH:]
+                self._is_due = bool(self._waiting)
                 await self._commit(batch)
             if self._is_closing:
                 return
 
     async def _commit(self, batch: Sequence[_Write]) -> None:
+        is_durable = any(write.is_durable for write in batch)
         try:
-            results = await self._database.in_one(lambda connection: _write_all(connection, batch))
+            results = await self._database.in_one(
+                lambda connection: _write_all(connection, batch), is_durable=is_durable
+            )
         except Exception as error:  # noqa: BLE001 (each item is told)
             await self._commit_apart(batch, error)
             return

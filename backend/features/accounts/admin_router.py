@@ -93,7 +93,7 @@ async def list_all_sessions(request: Request, paging: Paging) -> dict[str, objec
 @users.delete("/sessions/{session_id}", status_code=204)
 async def end_any_session(request: Request, session_id: uuid.UUID) -> None:
     """Log somebody out on one device."""
-    await accounts_of(request).sessions.end(caller_of(request), session_id)
+    await accounts_of(request).users.end_session(caller_of(request), session_id)
 
 
 @roles.get("", response_model=PageReply[RoleRead])

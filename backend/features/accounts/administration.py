@@ -5,7 +5,9 @@ administrator always remains.
 """
 
 import uuid
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 
 from backend.core.db.database import Database, Transaction
 from backend.core.db.pages import Page, PageQuery
@@ -28,6 +30,14 @@ class UserChange:
     is_active: bool | None = None
 
 
+_SUSPENSION = UserChange(is_active=False)
+"""A change that only takes away."""
+
+
+async def _nobody_listens() -> None:
+    """Stand in for a listener."""
+
+
 class UserAdministration:
     """Lists, makes, changes, suspends and removes users."""
 
@@ -45,6 +55,11 @@ class UserAdministration:
         self._sessions = sessions
         self._passwords = passwords
         self._users, self._roles = Users(), Roles()
+        self._told: Callable[[], Awaitable[None]] = _nobody_listens
+
+    def tell(self, listener: Callable[[], Awaitable[None]]) -> None:
+        """Let somebody know, before the caller is answered, whenever a user was suspended, reactivated or removed."""
+        self._told = listener
 
     async def page(self, query: PageQuery) -> Page[User]:
         """List users."""
@@ -57,13 +72,17 @@ class UserAdministration:
 
     async def create(self, caller: Caller, new: NewUser) -> User:
         """Make an account."""
+        caller.principal.require_unbound()
         async with self._database.reading() as reading:
-            check_covers(caller, await self._role(reading, new.role))
+            check_covers(caller, await self._role(reading, new.role))  # before a hash is made for nothing
         check_password(new.password, new.email, new.name)
-        return await self._accounts.create(caller, new, await self._passwords.hash(new.password))
+        hashed = await self._passwords.hash(new.password)
+        return await self._accounts.create(caller, new, hashed, check=partial(check_covers, caller))
 
     async def update(self, caller: Caller, user_id: uuid.UUID, change: UserChange) -> User:
         """Change a user; suspending one, or giving another role, ends access tokens at once."""
+        if change != _SUSPENSION:
+            caller.principal.require_unbound()
         async with self._database.transaction() as transaction:
             user = await self._reachable(transaction, caller, user_id)
             fields = await self._apply(transaction, caller, user, change)
@@ -71,15 +90,24 @@ class UserAdministration:
                 subject = Subject("user", user.id, user.id)
                 await self._audit.record(transaction, caller, _action(change), subject, {"fields": fields})
         self._sessions.known.forget_user(user_id)
+        if "is_active" in fields:
+            await self._told()
         return await self._accounts.get(user_id)
 
     async def reset_password(self, caller: Caller, user_id: uuid.UUID, password: str) -> None:
         """Give a user a new password; ends all their sessions."""
+        caller.principal.require_unbound()
         async with self._database.reading() as reading:
-            user = await self._reachable(reading, caller, user_id)
+            user = await self._reachable(reading, caller, user_id)  # before a hash is made for nothing
         check_password(password, user.email, user.name)
         hashed = await self._passwords.hash(password)
-        await self._accounts.set_password(caller, user_id, hashed, "user.reset_password")
+        await self._accounts.set_password(
+            caller, user_id, hashed, "user.reset_password", lambda current: check_covers(caller, current.role)
+        )
+
+    async def end_session(self, caller: Caller, session_id: uuid.UUID) -> None:
+        """Log somebody out on one device."""
+        await self._sessions.end(caller, session_id, check=lambda user: check_covers(caller, user.role))
 
     async def remove(self, caller: Caller, user_id: uuid.UUID) -> None:
         """Remove a user and all that is theirs."""
@@ -89,6 +117,7 @@ class UserAdministration:
             await self._audit.record(transaction, caller, "user.delete", Subject("user", user.id, user.id))
             await self._users.remove(transaction, user)
         self._sessions.known.forget_user(user_id)
+        await self._told()
 
     async def _apply(self, transaction: Transaction, caller: Caller, user: User, change: UserChange) -> list[str]:
         fields: list[str] = []
@@ -104,7 +133,8 @@ class UserAdministration:
         if change.role is not None and change.role != user.role.name:
             role = await self._role(transaction, change.role)
             check_covers(caller, role)
-            await self._keep_an_admin(transaction, None, user, "take the role of")
+            demoting = caller if user.role.name == ADMIN else None
+            await self._keep_an_admin(transaction, demoting, user, "take the administrator's role from")
             user.role = role
             user.token_version += 1
             fields.append("role")
@@ -125,7 +155,7 @@ class UserAdministration:
             raise Conflict(f"you cannot {verb} the last administrator; make another one first")
 
     async def _reachable(self, transaction: Transaction, caller: Caller, user_id: uuid.UUID) -> User:
-        user = await self._users.get(transaction, user_id)
+        user = await self._users.locked(transaction, user_id)
         if user is None:
             raise NotFound("there is no such user")
         check_covers(caller, user.role)

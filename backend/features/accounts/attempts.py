@@ -1,18 +1,23 @@
-"""Bounds how often somebody may try to log in: per account and per address, as `limits` counts it.
+"""Bounds how often somebody may try to log in: per account and per address."""
 
-Counting is behind a port, so that several processes can share it in a store of their own.
-"""
-
-import time
+import math
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Protocol
 
 from limits import RateLimitItem, parse_many
-from limits.aio.storage import MemoryStorage
-from limits.aio.strategies import MovingWindowRateLimiter
 
 from backend.core.errors import RateLimited
+from backend.features.auth.windows import MemoryWindows, Windows
+
+_TOLD = "told"
+
+
+class TooManyAttempts(RateLimited):
+    """Somebody tried too often; `is_first` when nobody was told so before in the same window."""
+
+    def __init__(self, wait: float, *, is_first: bool) -> None:
+        super().__init__(f"too many attempts; try again in {math.ceil(wait)} s", retry_after=wait)
+        self.is_first = is_first
 
 
 class Attempt(StrEnum):
@@ -20,48 +25,37 @@ class Attempt(StrEnum):
 
     LOGIN_TO_ACCOUNT = "login-account"
     LOGIN_FROM_ADDRESS = "login-address"
+    LOGIN_TO_ACCOUNT_FROM_ADDRESS = "login-account-address"
     REGISTER = "register"
     REFRESH = "refresh"
     BOOTSTRAP = "bootstrap"
     PROVIDER = "provider"
 
 
-class Attempts(Protocol):
+class Attempts:
     """Counts attempts.
-
-    `admit` counts before anything is checked, so that many at the same time do not slip through together.
-    """
-
-    async def admit(self, attempt: Attempt, who: str) -> None:
-        """Count one attempt; raise `RateLimited` with the time to wait when there were too many."""
-        ...
-
-    async def forgive(self, attempt: Attempt, who: str) -> None:
-        """Forget the attempts of somebody who has shown to be right."""
-        ...
-
-
-class MemoryAttempts:
-    """Counts in this process.
 
     Args:
         rules: how many are allowed, in the words of `limits`, for example `5/minute;20/hour`.
+        windows: where is counted; in this process unless told.
     """
 
-    def __init__(self, rules: Mapping[Attempt, str]) -> None:
+    def __init__(self, rules: Mapping[Attempt, str], windows: Windows | None = None) -> None:
         self._rules: dict[Attempt, list[RateLimitItem]] = {what: parse_many(rule) for what, rule in rules.items()}
-        self._storage = MemoryStorage()
-        self._limiter = MovingWindowRateLimiter(self._storage)
+        self._windows = windows or MemoryWindows()
 
     async def admit(self, attempt: Attempt, who: str) -> None:
-        """Count one attempt; raise `RateLimited` when there were too many."""
+        """Count one attempt; raise `TooManyAttempts` with the time to wait when there were too many.
+
+        It is counted before anything is checked, so that many at the same time do not slip through together.
+        """
         for rule in self._rules.get(attempt, ()):
-            if not await self._limiter.hit(rule, attempt, who):
-                stats = await self._limiter.get_window_stats(rule, attempt, who)
-                wait = max(stats.reset_time - time.time(), 1.0)
-                raise RateLimited("too many attempts; wait and try again", retry_after=wait)
+            if (wait := await self._windows.hit(rule, attempt, who)) is not None:
+                once = type(rule)(1, rule.multiples)
+                is_first = await self._windows.hit(once, _TOLD, attempt, who) is None
+                raise TooManyAttempts(wait, is_first=is_first)
 
     async def forgive(self, attempt: Attempt, who: str) -> None:
-        """Forget the attempts of somebody."""
+        """Forget the attempts of somebody who has shown to be right."""
         for rule in self._rules.get(attempt, ()):
-            await self._limiter.clear(rule, attempt, who)
+            await self._windows.forget(rule, attempt, who)

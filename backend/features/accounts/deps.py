@@ -14,6 +14,7 @@ from backend.features.accounts.roles import RoleAdministration
 from backend.features.accounts.service import AccountService, Stranger
 from backend.features.accounts.sessions import SessionService
 from backend.features.auth.deps import principal_of
+from backend.features.auth.forwarded_users import ForwardedUsers
 from backend.web.access import REQUEST_ID
 
 _SHARED_BITS = 64
@@ -31,6 +32,7 @@ class Accounts:
     attempts: Attempts
     provider_logins: ProviderLogins | None
     """None where no login provider is configured."""
+    forwarded: ForwardedUsers
 
 
 def accounts_of(request: Request) -> Accounts:

@@ -7,14 +7,12 @@ anybody vouches for nothing, since a stranger could have registered the address 
 
 from dataclasses import dataclass
 
-from pydantic import TypeAdapter, ValidationError
-
 from backend.core.db.database import Database
 from backend.core.errors import Conflict, NotAuthenticated, NotPermitted
 from backend.core.identity_provider import Identity, IdentityProvider
 from backend.core.logging import get_logger
 from backend.features.accounts.attempts import Attempt, Attempts
-from backend.features.accounts.email import Email
+from backend.features.accounts.email import readable_email
 from backend.features.accounts.login_tickets import LoginTickets
 from backend.features.accounts.models import User
 from backend.features.accounts.repository import Users
@@ -24,7 +22,6 @@ from backend.features.audit.service import AuditLog, Caller, Subject
 from backend.features.auth.principal import Principal
 
 _log = get_logger(__name__)
-_EMAIL: TypeAdapter[str] = TypeAdapter(Email)
 _LONGEST_SUBJECT = 300
 _NOT_BEGUN = "the login provider did not log you in; begin again at /api/v1/auth/oidc/login"
 _UNKNOWN = "nobody here has this login; ask an administrator for an account"
@@ -122,7 +119,8 @@ class ProviderLogins:
         subject = f"{identity.issuer}|{identity.subject}"
         if len(subject) > _LONGEST_SUBJECT:
             raise NotPermitted(_UNKNOWN)
-        email = _readable(identity.verified_email)
+        verified = identity.verified_email
+        email = None if verified is None else readable_email(verified)
         allowed = self._rules.allowed_domains
         if allowed and (email is None or email.rpartition("@")[2] not in allowed):
             raise NotPermitted(_NO_EMAIL if email is None else _OTHER_DOMAIN)
@@ -163,13 +161,3 @@ class ProviderLogins:
             if made is None:
                 raise
             return made
-
-
-def _readable(email: str | None) -> str | None:
-    """Return an address as accounts keep it; None for what is none."""
-    if email is None:
-        return None
-    try:
-        return _EMAIL.validate_python(email)
-    except ValidationError:
-        return None

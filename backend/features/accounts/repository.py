@@ -26,6 +26,10 @@ class Users(Repository[User]):
         """Return the user with this address, given in lower case."""
         return await self.one(session, select(User).where(User.email == email))
 
+    async def locked(self, session: AsyncSession, user_id: uuid.UUID) -> User | None:
+        """Return a user whom nobody else changes until we are done; who begins a session or ends all waits here."""
+        return await self.one(session, select(User).where(User.id == user_id).with_for_update(of=User))
+
     async def by_subject(self, session: AsyncSession, subject: str) -> User | None:
         """Return the user tied to somebody at a login provider."""
         return await self.one(session, select(User).where(User.oidc_subject == subject))

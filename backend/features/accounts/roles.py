@@ -44,6 +44,7 @@ class RoleAdministration:
 
     async def create(self, caller: Caller, name: str, description: str, permissions: frozenset[Permission]) -> Role:
         """Make a role."""
+        caller.principal.require_unbound()
         _check_owned(caller, permissions)
         role = Role(name=name, description=description, permissions=sorted(permissions))
         async with self._database.transaction() as transaction:
@@ -55,6 +56,7 @@ class RoleAdministration:
 
     async def update(self, caller: Caller, role_id: uuid.UUID, change: RoleChange) -> Role:
         """Change a role; those who have it may do what it says now from their next request on."""
+        caller.principal.require_unbound()
         async with self._database.transaction() as transaction:
             role = await self._changeable(transaction, caller, role_id)
             details: dict[str, object] = {}

@@ -1,5 +1,6 @@
 """What the routes of accounts read and write; nothing here holds a secret once it is kept."""
 
+import re
 import uuid
 from datetime import datetime
 from typing import Annotated
@@ -12,11 +13,27 @@ from backend.features.accounts.trigramme import Trigramme
 from backend.features.auth.principal import Permission
 from backend.web.side_api import Body, Reply
 
+_ROLE_NAME = "^[a-z0-9][a-z0-9_-]{0,59}$"
+
 
 def _printable(text: str) -> str:
     if not text.isprintable():
         raise ValueError("must not hold control characters")
     return text
+
+
+def _role_name(text: str) -> str:
+    if not re.fullmatch(_ROLE_NAME, text):
+        raise ValueError(
+            "a role's name has 1 to 60 letters a to z, digits, - and _, and begins with a letter or a digit"
+        )
+    return text
+
+
+def _long_enough(secret: SecretStr) -> SecretStr:
+    if not MIN_LENGTH <= len(secret.get_secret_value()) <= MAX_LENGTH:
+        raise ValueError(f"a password has {MIN_LENGTH} to {MAX_LENGTH} characters")
+    return secret
 
 
 def _whole(secret: SecretStr) -> SecretStr:
@@ -34,10 +51,15 @@ class Secretive(Body):
     model_config = ConfigDict(str_strip_whitespace=False)
 
 
-NewPassword = Annotated[SecretStr, Field(min_length=MIN_LENGTH, max_length=MAX_LENGTH), AfterValidator(_whole)]
+NewPassword = Annotated[
+    SecretStr,
+    AfterValidator(_long_enough),
+    AfterValidator(_whole),
+    Field(json_schema_extra={"minLength": MIN_LENGTH, "maxLength": MAX_LENGTH}),
+]
 GivenPassword = Annotated[SecretStr, Field(max_length=MAX_LENGTH), AfterValidator(_whole)]
 Name = Annotated[str, StringConstraints(max_length=120, strip_whitespace=True), AfterValidator(_printable)]
-RoleName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,59}$")]
+RoleName = Annotated[str, AfterValidator(_role_name), Field(json_schema_extra={"pattern": _ROLE_NAME})]
 Description = Annotated[str, StringConstraints(max_length=300), AfterValidator(_printable)]
 OpaqueToken = Annotated[SecretStr, Field(max_length=100), AfterValidator(_whole)]
 

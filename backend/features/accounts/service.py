@@ -8,8 +8,9 @@ from datetime import datetime, timedelta
 
 from backend.core.db.database import Database, Transaction
 from backend.core.db.tables import utc_now
-from backend.core.errors import Conflict, InvalidRequest, NotAuthenticated, NotFound, NotPermitted
-from backend.features.accounts.attempts import Attempt, Attempts
+from backend.core.errors import Conflict, GatewayError, InvalidRequest, NotAuthenticated, NotFound, NotPermitted
+from backend.core.logging import get_logger
+from backend.features.accounts.attempts import Attempt, Attempts, TooManyAttempts
 from backend.features.accounts.models import ADMIN, USER, BootstrapToken, Role, User
 from backend.features.accounts.one_time import new_token, token_hash
 from backend.features.accounts.passwords import Passwords, check_password
@@ -18,6 +19,8 @@ from backend.features.accounts.sessions import Grant, SessionService, principal_
 from backend.features.accounts.trigramme import proposals
 from backend.features.audit.service import AuditLog, Caller, Subject
 from backend.features.auth.principal import EVERYTHING, OPERATOR, USER_PERMISSIONS, Principal
+
+_log = get_logger(__name__)
 
 BOOTSTRAP_LIFETIME = timedelta(hours=24)
 _BOOTSTRAP_PREFIX = "gw-bootstrap-"
@@ -94,20 +97,40 @@ class AccountService:
 
     async def login(self, stranger: Stranger, email: str, password: str) -> Grant:
         """Begin a session; raise `NotAuthenticated` in the same way and time whatever is wrong."""
-        await self._attempts.admit(Attempt.LOGIN_FROM_ADDRESS, stranger.address)
-        await self._attempts.admit(Attempt.LOGIN_TO_ACCOUNT, email)
+        pair = f"{stranger.address} {email}"
+        try:
+            await self._attempts.admit(Attempt.LOGIN_FROM_ADDRESS, stranger.address)
+            # First those from here: a stranger uses up their own attempts, not everybody's, and so keeps nobody out.
+            await self._attempts.admit(Attempt.LOGIN_TO_ACCOUNT_FROM_ADDRESS, pair)
+            await self._attempts.admit(Attempt.LOGIN_TO_ACCOUNT, email)
+        except TooManyAttempts as error:
+            if error.is_first:  # once a window: a crowd at the door must not fill the log
+                await self._note_limit(stranger, email)
+            raise
         async with self._database.reading() as reading:
             user = await self._users.by_email(reading, email)
         verdict = await self._passwords.verify(password, None if user is None else user.password_hash)
         if user is None or not verdict.is_right or not user.is_active:
             raise NotAuthenticated(_WRONG)
+        await self._attempts.forgive(Attempt.LOGIN_TO_ACCOUNT_FROM_ADDRESS, pair)
         await self._attempts.forgive(Attempt.LOGIN_TO_ACCOUNT, email)
         return await self.begin_session(stranger, user, verdict.new_hash)
+
+    async def _note_limit(self, stranger: Stranger, email: str) -> None:
+        """Write down that logins from an address are held back; an email that nobody has may be a secret."""
+        caller, details = Caller(Principal(None), stranger.request_id), {"address": stranger.address}
+        try:
+            async with self._database.transaction() as transaction:
+                user = await self._users.by_email(transaction, email)
+                subject = Subject("address", stranger.address) if user is None else _subject(user)
+                await self._audit.record(transaction, caller, "login.limit", subject, details)
+        except GatewayError as error:  # such as an email that no store takes; the caller is to wait all the same
+            _log.warning("login_limit_unwritten", reason=error.message)
 
     async def begin_session(self, stranger: Stranger, user: User, new_hash: str | None = None) -> Grant:
         """Begin a session of a user who has shown who they are."""
         async with self._database.transaction() as transaction:
-            current = await self._users.get(transaction, user.id)
+            current = await self._users.locked(transaction, user.id)
             if current is None or not current.is_active or current.token_version != user.token_version:
                 raise NotAuthenticated(_WRONG)  # suspended, or a new password, since we looked
             current.last_login_at = self._now()
@@ -138,30 +161,52 @@ class AccountService:
     async def change_password(self, caller: Caller, user_id: uuid.UUID, old: str, new: str) -> None:
         """Change the password of one's own account; ends every session of it, this one too."""
         user = await self.get(user_id)
-        await self._attempts.admit(Attempt.LOGIN_TO_ACCOUNT, user.email)
+        pair = f"logged-in {user.email}"
+        await self._attempts.admit(Attempt.LOGIN_TO_ACCOUNT_FROM_ADDRESS, pair)
         if not (await self._passwords.verify(old, user.password_hash)).is_right:
             raise NotPermitted("the current password is wrong")
         check_password(new, user.email, user.name)
-        await self._attempts.forgive(Attempt.LOGIN_TO_ACCOUNT, user.email)
+        await self._attempts.forgive(Attempt.LOGIN_TO_ACCOUNT_FROM_ADDRESS, pair)
         hashed = await self._passwords.hash(new)
-        await self.set_password(caller, user_id, hashed, "user.change_password")
 
-    async def set_password(self, caller: Caller, user_id: uuid.UUID, hashed: str, action: str) -> None:
-        """Keep a new hash and end every session and access token of the account."""
+        def check_unchanged(current: User) -> None:
+            if current.token_version != user.token_version:
+                raise NotPermitted("the current password is wrong")  # somebody set another one since we looked
+
+        await self.set_password(caller, user_id, hashed, "user.change_password", check_unchanged)
+
+    async def set_password(
+        self, caller: Caller, user_id: uuid.UUID, hashed: str, action: str, check: Callable[[User], None]
+    ) -> None:
+        """Keep a new hash and end every session and access token of the account.
+
+        `check` says in the same transaction whether the caller may do that to this user.
+        """
         async with self._database.transaction() as transaction:
             user = await self._existing(transaction, user_id)
+            check(user)
             user.password_hash = hashed
             user.token_version += 1
             await self._sessions.end_all(transaction, user_id)
             await self._audit.record(transaction, caller, action, _subject(user))
         self._sessions.known.forget_user(user_id)
 
-    async def create(self, caller: Caller, new: NewUser, hashed: str | None, subject: str | None = None) -> User:
-        """Make an account with a password's hash, or tied to somebody at a login provider."""
+    async def create(
+        self,
+        caller: Caller,
+        new: NewUser,
+        hashed: str | None,
+        subject: str | None = None,
+        check: Callable[[Role], None] = lambda _role: None,
+    ) -> User:
+        """Make an account with a password's hash, or tied to somebody at a login provider.
+
+        `check` says in the same transaction whether the caller may give somebody this role.
+        """
         for attempt in range(_TRIES):
             try:
                 async with self._database.transaction() as transaction:
-                    return await self._create(transaction, caller, new, hashed, subject)
+                    return await self._create(transaction, caller, new, hashed, subject, check)
             except Conflict:
                 # Somebody may have taken the same trigramme at the same time; the next look finds another one.
                 if new.trigramme is not None or attempt == _TRIES - 1:
@@ -181,6 +226,11 @@ class AccountService:
                 )
         except Conflict:
             await asyncio.sleep(0)  # another process has just made them
+
+    async def anybody_is_known(self) -> bool:
+        """Whether somebody has an account."""
+        async with self._database.reading() as reading:
+            return not await self._users.is_empty(reading)
 
     async def offer_bootstrap(self) -> str | None:
         """Return a one-time token for the first administrator when nobody has an account and none is out."""
@@ -211,7 +261,8 @@ class AccountService:
             if not await self._users.is_empty(transaction):
                 raise NotPermitted("somebody has an account already; ask an administrator")
             caller = Caller(Principal("bootstrap"), stranger.request_id)
-            return await self._create(transaction, caller, replace(new, role=ADMIN), hashed, None)
+            new = replace(new, role=ADMIN)
+            return await self._create(transaction, caller, new, hashed, None, lambda _role: None)
 
     async def create_admin(self, email: str, password: str) -> User:
         """Make an administrator on the word of whoever runs the command line."""
@@ -221,11 +272,18 @@ class AccountService:
         )
 
     async def _create(
-        self, transaction: Transaction, caller: Caller, new: NewUser, hashed: str | None, subject: str | None
+        self,
+        transaction: Transaction,
+        caller: Caller,
+        new: NewUser,
+        hashed: str | None,
+        subject: str | None,
+        check: Callable[[Role], None],
     ) -> User:
         role = await self._roles.by_name(transaction, new.role)
         if role is None:
             raise InvalidRequest(f"there is no role named {new.role!r}")
+        check(role)
         if await self._users.by_email(transaction, new.email) is not None:
             raise Conflict("there is an account with this email already")
         user = User(
@@ -253,7 +311,7 @@ class AccountService:
         raise Conflict("every trigramme is taken")
 
     async def _existing(self, transaction: Transaction, user_id: uuid.UUID) -> User:
-        user = await self._users.get(transaction, user_id)
+        user = await self._users.locked(transaction, user_id)
         if user is None:
             raise NotFound("there is no such user")
         return user

@@ -105,12 +105,23 @@ class SessionService:
         self.known.forget(session.id)
         raise NotAuthenticated(_OVER)
 
-    async def end(self, caller: Caller, session_id: uuid.UUID, owner_id: uuid.UUID | None = None) -> None:
-        """End a session, at once in this process; one that is not there or not the owner's is `NotFound`."""
+    async def end(
+        self,
+        caller: Caller,
+        session_id: uuid.UUID,
+        owner_id: uuid.UUID | None = None,
+        check: Callable[[User], None] = lambda _user: None,
+    ) -> None:
+        """End a session, at once in this process; one that is not there or not the owner's is `NotFound`.
+
+        `check` says in the same transaction whether the caller may do that to this user.
+        """
         async with self._database.transaction() as transaction:
-            row = await self._sessions.get(transaction, session_id)
-            if row is None or (owner_id is not None and row.user_id != owner_id):
+            found = await self._sessions.with_user(transaction, session_id)
+            if found is None or (owner_id is not None and found[1].id != owner_id):
                 raise NotFound("there is no such session")
+            row, user = found
+            check(user)
             if await self._sessions.end(transaction, session_id, self._now()):
                 subject = Subject("session", session_id, row.user_id)
                 await self._audit.record(transaction, caller, "session.end", subject)

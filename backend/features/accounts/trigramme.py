@@ -1,16 +1,30 @@
 """Three lower-case letters that stand for a user in the names of their agents."""
 
 import itertools
+import re
 import string
 import unicodedata
 from collections.abc import Iterator
 from typing import Annotated
 
-from pydantic import StringConstraints
-
-Trigramme = Annotated[str, StringConstraints(pattern=r"^[a-z]{3}$", strip_whitespace=True)]
+from pydantic import AfterValidator, Field, StringConstraints
 
 _LENGTH = 3
+_PATTERN = f"^[a-z]{{{_LENGTH}}}$"
+
+
+def _checked(text: str) -> str:
+    if not re.fullmatch(_PATTERN, text):
+        raise ValueError("a trigramme is three letters a to z")
+    return text
+
+
+Trigramme = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True),
+    AfterValidator(_checked),
+    Field(json_schema_extra={"pattern": _PATTERN}),
+]
 
 
 def proposals(name: str, email: str) -> Iterator[str]:

@@ -1,14 +1,24 @@
 """The backends, for those who may look at them."""
 
 from collections import Counter
+from collections.abc import Mapping
+from typing import Literal
 
 from fastapi import APIRouter, Request
 
 from backend.core.db.pages import Page
 from backend.features.auth.policies import permitted
 from backend.features.auth.principal import OPERATOR, Permission
+from backend.features.catalog.backends import CircuitState
 from backend.features.catalog.service import CatalogService
 from backend.web.side_api import PageReply, Paging, Reply, SideRoute, page_reply
+
+_STATES: Mapping[CircuitState, Literal["ok", "resting", "probing"]] = {
+    "closed": "ok",
+    "open": "resting",
+    "half-open": "probing",
+}
+"""What operators call the states of a circuit breaker."""
 
 router = APIRouter(
     prefix="/api/v1/admin/backends",
@@ -23,8 +33,8 @@ class BackendRead(Reply):
 
     name: str
     kind: str
-    state: str
-    """`closed` when requests go through, `open` while it is left alone, `half-open` when one may try."""
+    state: Literal["ok", "resting", "probing"]
+    """`resting` while it is left alone after failures, `probing` when the next request tries whether it is back."""
     last_error: str
     models: int
     in_flight: int
@@ -41,7 +51,7 @@ async def list_backends(request: Request, paging: Paging) -> dict[str, object]:
         BackendRead(
             name=backend.name,
             kind=backend.kind,
-            state=backend.breaker.state,
+            state=_STATES[backend.breaker.state],
             last_error=backend.last_error,
             models=counts[backend.name],
             in_flight=backend.in_flight,

@@ -7,10 +7,12 @@ from dataclasses import dataclass, replace
 from typing import Any, get_args
 
 from backend.core.errors import InvalidRequest, NotPermitted
+from backend.features.agents.models import Agent
 from backend.llm.presets import DEFAULT_KNOWLEDGE, Knowledge, KnowledgeMode, Preset
 from backend.wire.ollama.options import check_options, is_option, write_sampling
 
 MAX_NAME, MAX_PROMPT_BYTES, MAX_DESCRIPTION = 80, 64 * 1024, 500
+MAX_TEMPERATURE = 2
 MAX_MESSAGES, MAX_MESSAGES_BYTES = 50, 128 * 1024
 OPENER_ROLES = ("system", "user", "assistant")
 
@@ -32,12 +34,30 @@ class AgentDraft:
     description: str = ""
     is_public: bool = False
     role_ids: frozenset[uuid.UUID] = frozenset()
+    roles: frozenset[str] = frozenset()
+    """Names of further roles it is shared with."""
     avatar_url: str | None = None
     learn_from_interaction: bool = False
     collection_ids: frozenset[uuid.UUID] = frozenset()
     """What it answers from; its owner must be allowed to read them."""
     knowledge: Knowledge = DEFAULT_KNOWLEDGE
     """How it uses its documents."""
+
+    @classmethod
+    def of(cls, agent: Agent) -> "AgentDraft":
+        """Return what would make an agent what it is."""
+        return cls(
+            name=agent.name,
+            model=agent.model,
+            system_prompt=agent.system_prompt,
+            parameters=agent.parameters,
+            messages=agent.messages,
+            description=agent.description,
+            is_public=agent.is_public,
+            role_ids=frozenset(share.role_id for share in agent.shares),
+            avatar_url=agent.avatar_url,
+            learn_from_interaction=agent.learn_from_interaction,
+        )
 
     def checked(self) -> "AgentDraft":
         """Return the draft in the form that is kept; raise `InvalidRequest` for what cannot be."""
@@ -75,9 +95,11 @@ class AgentDraft:
 def check_name(text: str) -> str:
     """Return an agent's name in lower case."""
     name = text.lower()
+    if "/" in name:
+        raise InvalidRequest("an agent's name stands alone here: leave the trigramme out")
     if not _NAME.fullmatch(name):
         raise InvalidRequest(
-            f"an agent's name has at most {MAX_NAME} letters, digits, dots, dashes and underscores, "
+            f"an agent's name has at most {MAX_NAME} letters a to z, digits, dots, dashes and underscores, "
             "and begins with a letter, a digit or an underscore"
         )
     return name
@@ -95,7 +117,10 @@ def check_parameters(given: Mapping[str, Any]) -> dict[str, Any]:
     unknown = [name for name in given if not is_option(name)]
     if unknown:
         raise InvalidRequest(f"unknown parameter '{unknown[0][:80]}'; see Ollama's options for the names")
-    return {name: list(v) if isinstance(v, tuple) else v for name, v in check_options(given).items()}
+    checked: dict[str, Any] = {name: list(v) if isinstance(v, tuple) else v for name, v in check_options(given).items()}
+    if not 0 <= checked.get("temperature", 0) <= MAX_TEMPERATURE:
+        raise InvalidRequest(f"temperature is a number from 0 to {MAX_TEMPERATURE}")
+    return checked
 
 
 def check_messages(given: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:

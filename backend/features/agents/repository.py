@@ -8,6 +8,7 @@ from datetime import datetime
 from sqlalchemy import ColumnElement, Select, and_, column, exists, false, func, or_, select, table, true
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from backend.core.db.pages import Page, PageQuery
 from backend.core.db.repository import Repository
 from backend.features.agents.collections import KnowledgeRevision, revision
 from backend.features.agents.models import Agent, AgentShare
@@ -15,7 +16,7 @@ from backend.features.auth.principal import Permission, Principal
 from backend.llm.names import DEFAULT_HOST, DEFAULT_TAG, parse_name
 
 _users = table("users", column("id", Agent.owner_id.type), column("trigramme"), column("is_active"))
-_roles = table("roles", column("id", Agent.owner_id.type))
+_roles = table("roles", column("id", Agent.owner_id.type), column("name"))
 _owned = Agent.owner_id == _users.c.id
 
 
@@ -25,6 +26,14 @@ class OwnedAgent:
 
     agent: Agent
     trigramme: str
+
+
+@dataclass(frozen=True, slots=True)
+class SharingRole:
+    """A role as those see it who share agents with it."""
+
+    id: uuid.UUID
+    name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +88,20 @@ class AgentRepository(Repository[Agent]):
     async def roles(self, session: AsyncSession, wanted: Collection[uuid.UUID]) -> frozenset[uuid.UUID]:
         """Return those of these roles that there are."""
         return frozenset(await session.scalars(select(_roles.c.id).where(_roles.c.id.in_(wanted))))
+
+    async def roles_named(self, session: AsyncSession, names: Collection[str]) -> Mapping[str, uuid.UUID]:
+        """Return those of these roles that there are, by name."""
+        found = await session.execute(select(_roles.c.name, _roles.c.id).where(_roles.c.name.in_(names)))
+        return {name: role_id for name, role_id in found}  # noqa: C416 (rows, not pairs)
+
+    async def roles_page(
+        self, session: AsyncSession, only: uuid.UUID | None, query: PageQuery, *, sees_all: bool
+    ) -> Page[SharingRole]:
+        """Return a piece of the list of roles by name: all, or only one."""
+        statement = select(_roles.c.id, _roles.c.name).where(true() if sees_all else _roles.c.id == only)
+        total = await session.scalar(select(func.count()).select_from(statement.subquery())) or 0
+        found = await session.execute(statement.order_by(_roles.c.name).offset(query.skip).limit(query.limit))
+        return Page([SharingRole(role_id, name) for role_id, name in found], total, query.skip, query.limit)
 
     async def _owned(self, session: AsyncSession, statement: Select[Agent]) -> Sequence[OwnedAgent]:
         joined = statement.add_columns(_users.c.trigramme).join(_users, _owned)

@@ -2,15 +2,18 @@
 
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, model_validator
 
 from backend.core.errors import InvalidRequest
 from backend.features.agents.drafts import (
     MAX_DESCRIPTION,
     MAX_MESSAGES,
+    MAX_NAME,
+    MAX_TEMPERATURE,
     AgentDraft,
     check_messages,
     check_name,
@@ -59,7 +62,25 @@ class Opener(Body):
     content: str = Field(max_length=_MAX_TEXT)
 
 
-Prompt = Annotated[str, AfterValidator(_told(check_prompt)), Field(max_length=_MAX_TEXT)]
+Prompt = Annotated[str, AfterValidator(_told(check_prompt)), Field(max_length=_MAX_TEXT, description="64 KiB at most.")]
+
+
+Name = Annotated[
+    str,
+    AfterValidator(_told(check_name)),
+    Field(json_schema_extra={"maxLength": MAX_NAME}, description="Without a trigramme."),
+]
+Model = Annotated[str, Field(min_length=1, max_length=600, description="The base model.")]
+Description = Annotated[str, Field(max_length=MAX_DESCRIPTION)]
+Temperature = Annotated[float, Field(ge=0, le=MAX_TEMPERATURE)]
+Parameters = Annotated[dict[str, Any], Field(max_length=64, description="Options under Ollama's names.")]
+Openers = Annotated[list[Opener], Field(max_length=MAX_MESSAGES)]
+RoleIds = Annotated[list[uuid.UUID], Field(max_length=_MAX_ROLES)]
+RoleNames = Annotated[
+    list[Annotated[str, StringConstraints(max_length=60)]],
+    Field(max_length=_MAX_ROLES, description="Names of roles, beside `role_ids`."),
+]
+Avatar = Annotated[str, AfterValidator(_check_avatar), Field(max_length=500)]
 
 
 class KnowledgeWrite(Body):
@@ -85,18 +106,17 @@ class AgentWrite(Body):
 
     model_config = ConfigDict(str_strip_whitespace=False)
 
-    name: Annotated[str, AfterValidator(_told(check_name))]
-    model: str = Field(min_length=1, max_length=600, description="The base model.")
-    description: str = Field("", max_length=MAX_DESCRIPTION)
+    name: Name
+    model: Model
+    description: Description = ""
     system_prompt: Prompt = ""
-    temperature: float | None = None
-    parameters: dict[str, Any] = Field(
-        default_factory=dict, description="Other options under Ollama's names.", max_length=64
-    )
-    messages: list[Opener] = Field(default_factory=list, max_length=MAX_MESSAGES)
+    temperature: Temperature | None = None
+    parameters: Parameters = Field(default_factory=dict)
+    messages: Openers = Field(default_factory=list)
     is_public: bool = False
-    role_ids: list[uuid.UUID] = Field(default_factory=list, max_length=_MAX_ROLES)
-    avatar_url: Annotated[str, AfterValidator(_check_avatar), Field(max_length=500)] | None = None
+    role_ids: RoleIds = Field(default_factory=list)
+    roles: RoleNames = Field(default_factory=list)
+    avatar_url: Avatar | None = None
     learn_from_interaction: bool = False
     collection_ids: list[uuid.UUID] = Field(
         default_factory=list, max_length=_MAX_COLLECTIONS, description="Collections it answers from."
@@ -105,8 +125,7 @@ class AgentWrite(Body):
 
     @model_validator(mode="after")
     def _check_together(self) -> "AgentWrite":
-        if "temperature" in self.parameters:
-            raise ValueError("temperature is a field of its own, not one of the parameters")
+        _check_temperature_once(self.temperature, self.parameters)
         _told(check_parameters)(self._options())
         _told(check_messages)(self._openers())
         return self
@@ -122,6 +141,7 @@ class AgentWrite(Body):
             description=self.description,
             is_public=self.is_public,
             role_ids=frozenset(self.role_ids),
+            roles=frozenset(self.roles),
             avatar_url=self.avatar_url,
             learn_from_interaction=self.learn_from_interaction,
             collection_ids=frozenset(self.collection_ids),
@@ -134,6 +154,73 @@ class AgentWrite(Body):
 
     def _openers(self) -> list[dict[str, str]]:
         return [opener.model_dump() for opener in self.messages]
+
+
+class AgentUpdate(Body):
+    """What changes about an agent; what is not named stays.
+
+    Null takes `temperature` and `avatar_url` away. `parameters` replaces all options but the temperature, which stays
+    unless it is named there or beside; `role_ids` and `roles` together replace whom it is shared with.
+    """
+
+    model_config = ConfigDict(str_strip_whitespace=False)
+
+    name: Name = ""
+    model: Model = ""
+    description: Description = ""
+    system_prompt: Prompt = ""
+    temperature: Temperature | None = None
+    parameters: Parameters = Field(default_factory=dict)
+    messages: Openers = Field(default_factory=list)
+    is_public: bool = False
+    role_ids: RoleIds = Field(default_factory=list)
+    roles: RoleNames = Field(default_factory=list)
+    avatar_url: Avatar | None = None
+    learn_from_interaction: bool = False
+
+    @model_validator(mode="after")
+    def _check_together(self) -> "AgentUpdate":
+        _check_temperature_once(self.temperature, self.parameters)
+        _told(check_parameters)(self.parameters)
+        _told(check_messages)([opener.model_dump() for opener in self.messages])
+        return self
+
+    def change(self, kept: AgentDraft) -> AgentDraft:
+        """Return a draft with what is named in place of what was."""
+        named = self.model_fields_set
+        changes: dict[str, Any] = {name: getattr(self, name) for name in named & _PLAIN}
+        if named & {"temperature", "parameters"}:
+            changes["parameters"] = self._options(dict(kept.parameters or {}))
+        if "messages" in named:
+            changes["messages"] = [opener.model_dump() for opener in self.messages]
+        if named & {"role_ids", "roles"}:
+            changes |= {"role_ids": frozenset(self.role_ids), "roles": frozenset(self.roles)}
+        return replace(kept, **changes)
+
+    def _options(self, kept: dict[str, Any]) -> dict[str, Any]:
+        temperature = {name: value for name, value in kept.items() if name == "temperature"}
+        options = {**temperature, **self.parameters} if "parameters" in self.model_fields_set else kept
+        if "temperature" in self.model_fields_set:
+            options["temperature"] = self.temperature
+        return {name: value for name, value in options.items() if value is not None}
+
+
+_PLAIN = frozenset(
+    {"name", "model", "description", "system_prompt", "is_public", "avatar_url", "learn_from_interaction"}
+)
+"""Fields that a draft has as a body has them."""
+
+
+def _check_temperature_once(temperature: float | None, parameters: dict[str, Any]) -> None:
+    if temperature is not None and parameters.get("temperature", temperature) != temperature:
+        raise ValueError("temperature is given twice: leave it out of the parameters")
+
+
+class RoleNamed(Reply):
+    """A role with which one may share."""
+
+    id: uuid.UUID
+    name: str
 
 
 class AgentRead(Reply):

@@ -1,8 +1,9 @@
 """Making, changing, sharing and removing agents."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from backend.core.db.database import Database, Transaction
 from backend.core.db.pages import Page, PageQuery
@@ -12,13 +13,16 @@ from backend.features.agents.collections import collections_of, link, readable
 from backend.features.agents.drafts import AgentDraft, read_knowledge, write_knowledge
 from backend.features.agents.index import AgentIndex, full_name
 from backend.features.agents.models import Agent, AgentShare
-from backend.features.agents.repository import AgentRepository, OwnedAgent, listed_for
+from backend.features.agents.repository import AgentRepository, OwnedAgent, SharingRole, listed_for
 from backend.features.audit.service import AuditLog, Caller, Subject
 from backend.features.auth.principal import Permission, Principal
 from backend.features.catalog.service import CatalogService
 from backend.llm.errors import ModelNotFound
 from backend.llm.names import ModelName, parse_name
 from backend.wire.ollama.replies import list_capabilities
+
+_SHARED = "this agent is shared with you; only its owner may change or publish it"
+_NO_ROLE = "one of these roles is not there, or not yours to share with; GET /api/v1/roles lists those that are"
 
 MAX_AGENTS = 200
 """Agents one account may have; all of them are kept in memory."""
@@ -91,10 +95,25 @@ class AgentService:
 
     async def replace(self, caller: Caller, agent_id: uuid.UUID, draft: AgentDraft) -> AgentView:
         """Make an agent what the draft says; only its owner may, and whoever manages agents."""
-        principal = caller.principal
-        principal.require(Permission.WRITE_AGENTS)
+        caller.principal.require(Permission.WRITE_AGENTS)
         draft = draft.checked()
-        kept = await self.get(principal, agent_id)
+        return await self._become(caller, await self.get(caller.principal, agent_id), draft)
+
+    async def update(
+        self, caller: Caller, agent_id: uuid.UUID, change: Callable[[AgentDraft], AgentDraft]
+    ) -> AgentView:
+        """Change parts of an agent; raise `Conflict` when somebody else changed it at the same time."""
+        caller.principal.require(Permission.WRITE_AGENTS)
+        kept = await self.get(caller.principal, agent_id)
+        if not kept.is_writable:
+            raise NotPermitted(_SHARED)
+        draft = change(AgentDraft.of(kept.agent)).checked()
+        return await self._become(caller, kept, draft, unchanged_since=kept.agent.updated_at)
+
+    async def _become(
+        self, caller: Caller, kept: AgentView, draft: AgentDraft, unchanged_since: datetime | None = None
+    ) -> AgentView:
+        principal, agent_id = caller.principal, kept.agent.id
         if not _is_same(kept.agent.model, draft.model):
             draft = await self._resolved(principal, draft)
         _require_usable(principal, replace(kept.model_name, model=draft.name))
@@ -102,6 +121,8 @@ class AgentService:
         async with self._database.transaction() as session:
             owned = await self._writable(session, principal, agent_id)
             agent = owned.agent
+            if unchanged_since is not None and agent.updated_at != unchanged_since:
+                raise Conflict("somebody changed this agent meanwhile; look at it and send the change again")
             other = await self._agents.named(session, agent.owner_id, draft.name)
             if other is not None and other.id != agent.id:
                 raise Conflict(f"there is an agent named '{draft.name}' already; choose another name")
@@ -147,6 +168,12 @@ class AgentService:
             await self._note(session, caller, "agent.publish", agent, None)
         await self._index.changed()
 
+    async def roles_page(self, principal: Principal, query: PageQuery) -> Page[SharingRole]:
+        """Return a piece of the list of roles with which the caller may share: their own, or all."""
+        async with self._database.reading() as session:
+            sees_all = _sees_all_roles(principal)
+            return await self._agents.roles_page(session, principal.role_id, query, sees_all=sees_all)
+
     async def find_own(self, principal: Principal, name: str) -> Agent | None:
         """Return the caller's agent of a name, or None."""
         async with self._database.reading() as session:
@@ -170,7 +197,8 @@ class AgentService:
 
     async def _fill(self, session: Transaction, principal: Principal, agent: Agent, draft: AgentDraft) -> None:
         kept = {share.role_id: share for share in agent.shares}
-        added = draft.role_ids - kept.keys()
+        wanted = draft.role_ids | await self._named_roles(session, draft.roles)
+        added = wanted - kept.keys()
         if (draft.is_public and not agent.is_public) or added:
             principal.require(Permission.PUBLISH_AGENTS)
         if added:
@@ -180,7 +208,7 @@ class AgentService:
         agent.parameters, agent.messages = dict(draft.parameters or {}), list(draft.messages)
         agent.is_public, agent.avatar_url = draft.is_public, draft.avatar_url
         agent.learn_from_interaction, agent.knowledge = draft.learn_from_interaction, write_knowledge(draft.knowledge)
-        agent.shares = [kept.get(role_id) or AgentShare(role_id=role_id) for role_id in sorted(draft.role_ids)]
+        agent.shares = [kept.get(role_id) or AgentShare(role_id=role_id) for role_id in sorted(wanted)]
         agent.updated_at = utc_now()  # even when only the shares changed
 
     async def _link(self, session: Transaction, agent: Agent, draft: AgentDraft) -> None:
@@ -195,12 +223,17 @@ class AgentService:
         async with self._database.reading() as session:
             return frozenset((await collections_of(session, [agent_id])).get(agent_id, ()))
 
+    async def _named_roles(self, session: Transaction, names: frozenset[str]) -> frozenset[uuid.UUID]:
+        found = await self._agents.roles_named(session, names) if names else {}
+        if names - found.keys():
+            raise Unprocessable(_NO_ROLE)
+        return frozenset(found.values())
+
     async def _check_roles(self, session: Transaction, principal: Principal, wanted: frozenset[uuid.UUID]) -> None:
         """Refuse roles that are not there for the caller: their own, or any for those who see all."""
-        sees_all = principal.may(Permission.MANAGE_ROLES) or principal.may(Permission.MANAGE_AGENTS)
         there = await self._agents.roles(session, wanted)
-        if not wanted <= (there if sees_all else there & {principal.role_id}):
-            raise Unprocessable("one of these roles is not there, or not yours to share with")
+        if not wanted <= (there if _sees_all_roles(principal) else there & {principal.role_id}):
+            raise Unprocessable(_NO_ROLE)
 
     async def _usable(self, session: Transaction, principal: Principal, agent_id: uuid.UUID) -> OwnedAgent:
         owned = await self._agents.usable(session, principal, agent_id)
@@ -211,7 +244,7 @@ class AgentService:
     async def _writable(self, session: Transaction, principal: Principal, agent_id: uuid.UUID) -> OwnedAgent:
         owned = await self._usable(session, principal, agent_id)
         if not _may_write(owned.agent, principal):
-            raise NotPermitted("this agent is shared with you; only its owner may change or publish it")
+            raise NotPermitted(_SHARED)
         return owned
 
     async def _view(self, owned: OwnedAgent, principal: Principal, linked: Sequence[uuid.UUID]) -> AgentView:
@@ -232,7 +265,7 @@ class AgentService:
     ) -> None:
         told: dict[str, object] = {"name": agent.name, "model": agent.model, "is_public": agent.is_public}
         if draft is not None:
-            told["role_ids"] = sorted(map(str, draft.role_ids))
+            told["role_ids"] = [str(share.role_id) for share in agent.shares]
             told["collection_ids"] = sorted(map(str, draft.collection_ids))
         await self._audit.record(session, caller, action, Subject("agent", agent.id, agent.owner_id), told)
 
@@ -249,6 +282,10 @@ def _require_usable(principal: Principal, name: ModelName) -> None:
     """Refuse a name that is not among those a caller's key is bound to."""
     if not principal.may_use(name):
         raise NotPermitted(f"your key is not for '{name.short}'; use one that is")
+
+
+def _sees_all_roles(principal: Principal) -> bool:
+    return principal.may(Permission.MANAGE_ROLES) or principal.may(Permission.MANAGE_AGENTS)
 
 
 def _may_write(agent: Agent, principal: Principal) -> bool:

@@ -9,6 +9,7 @@ from pydantic import AfterValidator
 
 from backend.features.audit.deps import audit_of
 from backend.features.audit.repository import AuditFilter
+from backend.features.audit.service import AuditView
 from backend.features.auth.policies import permitted
 from backend.features.auth.principal import Permission
 from backend.web.side_api import PageReply, Paging, Reply, SideRoute, page_reply
@@ -27,6 +28,8 @@ class AuditEntryRead(Reply):
     id: uuid.UUID
     at: datetime
     actor: str
+    actor_email: str | None = None
+    """Null for one without an account, or whose account is gone."""
     action: str
     object_type: str
     object_id: str
@@ -47,11 +50,16 @@ Word = Annotated[str, Query(max_length=100)]
 async def list_entries(
     request: Request,
     paging: Paging,
-    actor: Word | None = None,
+    actor: Annotated[str | None, Query(max_length=254, description="As an entry has it, or an email.")] = None,
     action: Word | None = None,
     object_id: Annotated[str | None, Query(alias="object", max_length=100)] = None,
     since: Since | None = None,
 ) -> dict[str, object]:
     """List what was done, newest first."""
     wanted = AuditFilter(actor, action, object_id, since)
-    return page_reply(AuditEntryRead, await audit_of(request).page(wanted, paging))
+    page = await audit_of(request).page(wanted, paging)
+    return page_reply(AuditEntryRead, page.of(_read))
+
+
+def _read(view: AuditView) -> AuditEntryRead:
+    return AuditEntryRead.model_validate(view.entry).model_copy(update={"actor_email": view.actor_email})

@@ -29,6 +29,14 @@ class Subject:
     owner_id: uuid.UUID | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class AuditView:
+    """An entry with the email of who did it; None for one without an account, or whose account is gone."""
+
+    entry: AuditEntry
+    actor_email: str | None
+
+
 class AuditLog:
     """The audit log."""
 
@@ -64,7 +72,10 @@ class AuditLog:
         )
         await self._entries.add(session, entry)
 
-    async def page(self, wanted: AuditFilter, query: PageQuery) -> Page[AuditEntry]:
+    async def page(self, wanted: AuditFilter, query: PageQuery) -> Page[AuditView]:
         """Return a piece of the log, newest first."""
         async with self._database.reading() as session:
-            return await self._entries.page(session, self._entries.matching(wanted), query)
+            actor = await self._entries.actor(session, wanted)
+            found = await self._entries.page(session, self._entries.matching(wanted, actor), query)
+            emails = await self._entries.emails(session, {entry.actor for entry in found.items})
+        return found.of(lambda entry: AuditView(entry, emails.get(entry.actor)))

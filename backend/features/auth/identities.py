@@ -7,8 +7,8 @@ was first seen: as long as requests of one second take to arrive. After that it 
 fine for minutes more. Whoever overhears one (TLS is there to prevent that) has those seconds, for that path, with any
 body.
 
-What was seen is kept until its time is too old anyway, by caller, for at most `MAX_REMEMBERED` signatures each; only
-signatures that fit are kept, so that strangers cannot fill the memory. Each process remembers for itself.
+What was seen is kept until its time is too old anyway (`signatures`); only signatures that fit are kept, so that
+strangers cannot fill the memory.
 `docs/decisions/0006-identity-of-callers.md` has the reasons.
 """
 
@@ -20,13 +20,13 @@ from typing import TYPE_CHECKING
 from backend.core.errors import NotAuthenticated, NotRegistered
 from backend.features.auth.credentials import SignedRequest
 from backend.features.auth.principal import Principal
+from backend.features.auth.signatures import MemorySignatures, Signatures
 from backend.features.auth.stores import IdentityStore
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 REPEAT_SECONDS = 10.0
-MAX_REMEMBERED = 4_096
 
 _KEY_HEAD = b"\0\0\0\x0bssh-ed25519\0\0\0\x20"
 _KEY_BYTES = 32
@@ -40,6 +40,7 @@ class Identities:
         tolerance_seconds: how far the time of a request may be from ours, either way.
         connect_page: where a caller learns how to register, as a whole URL; None when the gateway has no public one.
         now: Unix time.
+        signatures: remembers which were seen, for twice the tolerance; in this process unless told.
     """
 
     def __init__(
@@ -49,12 +50,13 @@ class Identities:
         tolerance_seconds: float,
         connect_page: str | None,
         now: Callable[[], float],
+        signatures: Signatures | None = None,
     ) -> None:
         self._stores = tuple(stores)
         self._tolerance = tolerance_seconds
         self._connect_page = connect_page
         self._now = now
-        self._first_uses: dict[str, dict[bytes, float]] = {}
+        self._signatures = signatures or MemorySignatures(2 * tolerance_seconds)
 
     async def identify(self, signed: SignedRequest) -> Principal:
         """Return who signed a request; raise `NotAuthenticated` with what is wrong with it."""
@@ -74,7 +76,8 @@ class Identities:
             )
         if not _fits(signed):
             raise NotAuthenticated("the signature does not fit the request; a proxy may have changed its path")
-        self._remember(signed, now)
+        if now - await self._signatures.first_use(signed.public_key, signed.signature, now) > REPEAT_SECONDS:
+            raise NotAuthenticated("this signed request was used before; sign a new one")
         return principal
 
     async def _find(self, public_key: str) -> Principal | None:
@@ -87,19 +90,6 @@ class Identities:
         if self._connect_page is None:
             return None
         return f"{self._connect_page}?key={public_key.replace('+', '-').replace('/', '_')}"
-
-    def _remember(self, signed: SignedRequest, now: float) -> None:
-        uses = self._first_uses.setdefault(signed.public_key, {})
-        first = uses.get(signed.signature)
-        if first is not None:
-            if now - first > REPEAT_SECONDS:
-                raise NotAuthenticated("this signed request was used before; sign a new one")
-            return
-        while uses and now - next(iter(uses.values())) > 2 * self._tolerance:
-            del uses[next(iter(uses))]
-        if len(uses) >= MAX_REMEMBERED:
-            raise NotAuthenticated("too many signed requests within minutes; wait a little, or use an API key")
-        uses[signed.signature] = now
 
 
 def is_public_key(text: str) -> bool:

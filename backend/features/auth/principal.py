@@ -32,6 +32,9 @@ class Permission(StrEnum):
     """See, change and delete everybody's collections and documents."""
     READ_BACKENDS = "backends:read"
     READ_AUDIT = "audit:read"
+    READ_USAGE = "usage:read"
+    DELEGATE = "users:delegate"
+    """Have requests served as the user whom they name; only with a key that was made for it."""
 
 
 CALLER = frozenset({Permission.USE_MODELS})
@@ -67,7 +70,14 @@ class Principal:
     requests_per_minute: int | None = None
     """How many requests this credential may send in a minute; None means any number."""
     tokens_per_day: int | None = None
-    """How many tokens this credential may use in a day; told here, counted by nobody yet."""
+    """How many tokens this credential may use in a day (UTC), counted by `features.usage`; None means any number."""
+
+    serves_others: bool = False
+    """Whether this is a key that was made for a front end, whose requests name the user they are for."""
+    is_forwarded: bool = False
+    """Whether somebody else's key calls for this user; such a caller uses models and does nothing with the account."""
+    is_bound: bool = False
+    """Whether the credential may do less than the account it belongs to, or ends by itself."""
 
     def may(self, permission: Permission) -> bool:
         """Whether the caller has a permission."""
@@ -77,6 +87,17 @@ class Principal:
         """Raise `NotPermitted` unless the caller has a permission."""
         if permission not in self.permissions:
             raise NotPermitted(f"this needs the permission {permission.value!r}; ask an administrator for it")
+
+    def require_unbound(self) -> None:
+        """Raise `NotPermitted` for a credential with bounds.
+
+        Whatever makes or changes accounts, passwords and roles asks for this: what comes of it has none of the bounds.
+        """
+        if self.is_bound:
+            raise NotPermitted(
+                "a key that expires, or is bound to permissions, models, networks or limits, changes no accounts and "
+                "no roles: log in for that, or use a key without bounds"
+            )
 
     def may_use(self, name: ModelName) -> bool:
         """Whether the caller may see and use a model."""

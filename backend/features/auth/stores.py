@@ -39,6 +39,14 @@ class IdentityStore(Protocol):
         ...
 
 
+class UserStore(Protocol):
+    """Knows accounts by the email that a front end gives of its user."""
+
+    async def find(self, email: str) -> Principal | None:
+        """Return who has an account with this email, which may be any text; raise `NotAuthenticated` when suspended."""
+        ...
+
+
 class SettingsKeys:
     """The API keys of the settings, each with what it permits; only their hashes are kept."""
 

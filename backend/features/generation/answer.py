@@ -143,7 +143,7 @@ class VerbatimAnswer(_Primed):
     async def _read(self) -> bytes:
         if not self._last:
             lines = await self._stream.__anext__()
-            self._meter.began()
+            self._meter.passed(lines)
             if self._keep is not None:
                 self._keep(lines)
             if not self._stream.finished:

@@ -19,9 +19,11 @@ _TASKS = re.compile(
     r"|your task is to reflect the speaker's likely facial expression"
     r"|your task is to choose and return the correct tool"
     # LibreChat, Continue, Cline and others that name conversations.
-    r"|(?:please )?(?:provide|generate|create|write) an? (?:very )?(?:concise|short|brief)[^\n]{0,60} title for"
-    r"|(?:given|based on) [^\n]{0,100}(?:reply with|generate|provide) an? [^\n]{0,30}\btitle\b"
-    r"|reply with (?:only )?a title for"
+    r"|(?:please )?(?:provide|generate|create|write) an? (?:very )?(?:concise|short|brief)[^\n]{0,60} title for "
+    r"(?:the|this|our|following) (?:following )?(?:conversation|chat)"
+    r"|(?:given|based on) [^\n]{0,60}(?:conversation|chat)[^\n]{0,60}(?:reply with|generate|provide) an? "
+    r"[^\n]{0,30}\btitle\b"
+    r"|reply with (?:only )?a title for (?:the|this) (?:conversation|chat)"
     r")",
     re.IGNORECASE,
 )

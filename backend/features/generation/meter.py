@@ -40,8 +40,9 @@ class Meter:
         self._sent_ns = monotonic_ns()
         self._is_sent = True
 
-    def began(self) -> None:
-        """Note that the answer has begun."""
+    def passed(self, lines: bytes) -> None:
+        """Count the lines of an answer that is let through: one for a token, unless its last line tells better."""
+        self._pieces += lines.count(b"\n")
         if not self._first_ns:
             self._first_ns = monotonic_ns()
 

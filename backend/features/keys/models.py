@@ -35,6 +35,8 @@ class ApiKey(Dated, Row):
     revoked_at: Mapped[datetime | None] = mapped_column(default=None)
     last_used_at: Mapped[datetime | None] = mapped_column(default=None)
     """Written at most once a minute."""
+    created_with: Mapped[uuid.UUID | None] = mapped_column(default=None, index=True)
+    """The key it was made or last renewed with, and with which it is revoked; None when it was done in another way."""
     previous_hash: Mapped[str | None] = mapped_column(String(64), unique=True, default=None)
     """The hash of the key this one replaced, while that one is still good."""
     previous_until: Mapped[datetime | None] = mapped_column(default=None)

@@ -17,6 +17,14 @@ def parse_network(text: str) -> Network:
     return network
 
 
+def network_around(text: str) -> Network | None:
+    """Return the network that somebody meant who wrote an address within it, as `192.168.1.7/24`; None for no idea."""
+    try:
+        return parse_network(str(ipaddress.ip_network(text, strict=False)))
+    except ValueError:
+        return None
+
+
 def parse_networks(texts: Iterable[str] | None) -> tuple[Network, ...] | None:
     """Return the networks of a key; None when it may be used from anywhere."""
     return None if texts is None else tuple(parse_network(text) for text in texts)

@@ -4,7 +4,7 @@ import uuid
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, Select, and_, func, or_, select, update
+from sqlalchemy import ColumnElement, Select, and_, delete, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from backend.core.db.repository import Repository
@@ -41,9 +41,38 @@ class ApiKeys(Repository[ApiKey]):
         """Return a key that nobody else changes until we are done."""
         return await session.get(ApiKey, key_id, with_for_update=True)
 
-    async def unrevoked(self, session: AsyncSession, key_ids: Iterable[uuid.UUID]) -> set[uuid.UUID]:
-        """Return which of these keys are there and not revoked."""
-        statement = select(ApiKey.id).where(ApiKey.id.in_(list(key_ids)), ApiKey.revoked_at.is_(None))
+    async def made_with(self, session: AsyncSession, row: ApiKey) -> list[ApiKey]:
+        """Return the keys to revoke that were made with a key, and with those.
+
+        A key makes keys for its own owner only, so whoever holds the owner's row (`owner_of`) sees all there will be.
+        """
+        statement = (
+            select(ApiKey)
+            .where(ApiKey.user_id == row.user_id, ApiKey.created_with.is_not(None), ApiKey.revoked_at.is_(None))
+            .where(ApiKey.id != row.id)  # which one of those may have renewed
+            .order_by(ApiKey.id)
+        )
+        made: dict[uuid.UUID | None, list[ApiKey]] = {}
+        for key in await session.scalars(statement):
+            made.setdefault(key.created_with, []).append(key)
+        found = made.pop(row.id, [])
+        for key in found:  # grows meanwhile
+            found.extend(made.pop(key.id, []))
+        return found
+
+    async def prune(self, session: AsyncSession, before: datetime, most: int) -> None:
+        """Remove keys that were revoked or expired before a time, some at a time."""
+        old = select(ApiKey.id).where(or_(ApiKey.revoked_at < before, ApiKey.expires_at < before)).limit(most)
+        statement = delete(ApiKey).where(ApiKey.id.in_(old))
+        await session.execute(statement, execution_options={"synchronize_session": False})
+
+    async def alive(self, session: AsyncSession, key_ids: Iterable[uuid.UUID], now: datetime) -> set[uuid.UUID]:
+        """Return which of these keys can be used: they and their owners' accounts are alive."""
+        statement = (
+            select(ApiKey.id)
+            .join(User, User.id == ApiKey.user_id)
+            .where(ApiKey.id.in_(list(key_ids)), _alive(now), User.is_active.is_(True))
+        )
         return set((await session.scalars(statement)).all())
 
     async def count_alive(self, session: AsyncSession, user_id: uuid.UUID, now: datetime) -> int:

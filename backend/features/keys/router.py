@@ -22,6 +22,8 @@ from backend.features.keys.schemas import (
 from backend.features.keys.service import NewKey
 from backend.web.side_api import PageReply, Paging, SideRoute, page_reply
 
+_WITHOUT_OVERLAP = KeyRotate()
+
 router = APIRouter(
     prefix="/api/v1",
     tags=["keys"],
@@ -61,7 +63,9 @@ async def revoke_key(request: Request, key_id: uuid.UUID) -> None:
 
 
 @router.post("/keys/{key_id}/rotate")
-async def rotate_key(request: Request, response: Response, key_id: uuid.UUID, body: KeyRotate) -> KeyMade:
+async def rotate_key(
+    request: Request, response: Response, key_id: uuid.UUID, body: KeyRotate = _WITHOUT_OVERLAP
+) -> KeyMade:
     """Give a key of yours a new secret; the old one is good for the overlap you choose."""
     overlap = timedelta(minutes=body.overlap_minutes)
     return _made(response, await keys_of(request).own.rotate(caller_of(request), key_id, owner_id_of(request), overlap))

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, StringConstraints, model_validator
 from backend.features.auth.identities import is_public_key
 from backend.features.auth.principal import Permission
 from backend.features.auth.rates import MOST_PER_MINUTE
-from backend.features.keys.networks import parse_network
+from backend.features.keys.networks import network_around, parse_network
 from backend.features.keys.scope import KeyDraft
 from backend.llm.names import parse_name
 from backend.web.side_api import Body, Reply
@@ -35,7 +35,13 @@ def _network(text: str) -> str:
     try:
         return str(parse_network(text))
     except ValueError:
-        raise ValueError("is not a network such as 192.0.2.0/24 or 2001:db8::/48") from None
+        meant = network_around(text)
+        hint = (
+            "such as 192.0.2.0/24 or 2001:db8::/48"
+            if meant is None
+            else f"but an address in one: did you mean {meant}?"
+        )
+        raise ValueError(f"is not a network {hint}") from None
 
 
 def _blob(text: str) -> str:
@@ -50,7 +56,7 @@ def _blob(text: str) -> str:
 KeyName = Annotated[
     str, StringConstraints(min_length=1, max_length=100, strip_whitespace=True), AfterValidator(_printable)
 ]
-Days = Annotated[int, Field(ge=1, le=MAX_DAYS)]
+Days = Annotated[int, Field(ge=0, le=MAX_DAYS)]
 Models = Annotated[
     list[Annotated[str, StringConstraints(max_length=600), AfterValidator(_model_name)]],
     Field(min_length=1, max_length=_MAX_MODELS),
@@ -62,14 +68,14 @@ Networks = Annotated[
 RequestsPerMinute = Annotated[
     int, Field(ge=1, le=MOST_PER_MINUTE, description="Counted in each of the gateway's processes.")
 ]
-TokensPerDay = Annotated[int, Field(ge=1, le=_MAX_TOKENS, description="Kept and shown; not enforced yet.")]
+TokensPerDay = Annotated[int, Field(ge=1, le=_MAX_TOKENS, description="Counted by days in UTC.")]
 
 
 class KeyCreate(Body):
     """A new key; what is null has no bound of its own, and never more than its owner or the key it is made with."""
 
     name: KeyName
-    expires_in_days: Days | None = DEFAULT_DAYS
+    expires_in_days: Days | None = Field(DEFAULT_DAYS, description="0 or null: it does not expire.")
     permissions: frozenset[Permission] | None = None
     models: Models | None = Field(None, description="Models and agents it may use.")
     networks: Networks | None = Field(
@@ -82,7 +88,7 @@ class KeyCreate(Body):
         """Return what is asked for."""
         return KeyDraft(
             name=self.name,
-            expires_in_days=self.expires_in_days,
+            expires_in_days=self.expires_in_days or None,
             permissions=self.permissions,
             models=None if self.models is None else tuple(self.models),
             networks=None if self.networks is None else tuple(self.networks),
@@ -95,7 +101,7 @@ class KeyUpdate(Body):
     """What changes about a key: null takes a bound away, what is not named stays."""
 
     name: KeyName | None = None
-    expires_in_days: Days | None = Field(None, description="Counted from now.")
+    expires_in_days: Days | None = Field(None, description="Counted from now; 0 or null: it does not expire.")
     models: Models | None = None
     networks: Networks | None = None
     requests_per_minute: RequestsPerMinute | None = None
@@ -109,11 +115,12 @@ class KeyUpdate(Body):
 
     def changes(self) -> dict[str, Any]:
         """Return the fields that are named."""
-        return self.model_dump(exclude_unset=True)
+        named = self.model_dump(exclude_unset=True)
+        return {**named, "expires_in_days": self.expires_in_days or None} if "expires_in_days" in named else named
 
 
 class KeyRotate(Body):
-    """How a key gets a new secret."""
+    """How a key gets a new secret; may be left out."""
 
     overlap_minutes: int = Field(
         0, ge=0, le=MAX_OVERLAP_MINUTES, description="How long the old secret is good beside the new one."
@@ -139,6 +146,8 @@ class KeyRead(Reply):
     last_used_at: datetime | None
     created_at: datetime
     updated_at: datetime
+    created_with: uuid.UUID | None
+    """The key it was made or last renewed with; revoking that one revokes it too."""
 
 
 class KeyMade(KeyRead):

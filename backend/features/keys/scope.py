@@ -52,6 +52,12 @@ class KeyScope:
             row.requests_per_minute is not None or row.tokens_per_day is not None,
         )
 
+    @property
+    def is_bound(self) -> bool:
+        """Whether there is any bound."""
+        bounds = (self.permissions, self.models, self.networks, self.expires_at)
+        return self.is_counted or any(bound is not None for bound in bounds)
+
     def check_covers(self, row: ApiKey) -> None:
         """Raise `NotPermitted` when a key may do what this one may not."""
         other = KeyScope.of(row)

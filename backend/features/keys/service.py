@@ -9,7 +9,8 @@ from typing import Any
 from backend.core.db.database import Database, Transaction
 from backend.core.db.pages import Page, PageQuery
 from backend.core.db.tables import utc_now
-from backend.core.errors import Conflict, NotAuthenticated, NotFound, NotPermitted
+from backend.core.errors import Conflict, GatewayError, NotAuthenticated, NotFound, NotPermitted
+from backend.core.logging import get_logger
 from backend.features.accounts.models import User
 from backend.features.accounts.repository import Users
 from backend.features.audit.service import AuditLog, Caller, Subject
@@ -21,8 +22,14 @@ from backend.features.keys.scope import KeyDraft, KeyScope
 from backend.features.keys.stores import DatabaseKeys, key_of
 from backend.llm.names import parse_name, spelled_out
 
+_log = get_logger(__name__)
+
 MAX_KEYS = 100
 """Keys of one account that may be good at the same time."""
+
+KEPT_AFTER_END = timedelta(days=90)
+"""How long a key that was revoked or has expired is still listed."""
+_PRUNED_AT_ONCE = 1_000
 
 _CHANGEABLE = ("name", "models", "networks", "requests_per_minute", "tokens_per_day")
 _INHERITED = ("permissions", "models", "networks")
@@ -87,6 +94,7 @@ class KeyService:
             bounds = await self._bounds(transaction, caller.principal)
             if bounds is not None:
                 creator, scope = bounds
+                row.created_with = creator.id
                 _inherit(row, creator)
                 scope.check_covers(row)
             if await self._keys.count_alive(transaction, owner_id, self._now()) >= MAX_KEYS:
@@ -115,8 +123,8 @@ class KeyService:
         self._store.forget(key_id)
         return await self.get(key_id, owner_id)
 
-    async def rotate(self, caller: Caller, key_id: uuid.UUID, owner_id: uuid.UUID, overlap: timedelta) -> NewKey:
-        """Give a user's key a new secret; the old one is good for as long as the overlap, and no longer than before."""
+    async def rotate(self, caller: Caller, key_id: uuid.UUID, owner_id: uuid.UUID | None, overlap: timedelta) -> NewKey:
+        """Give a user's or anybody's key a new secret; the old one is good for the overlap, no longer than before."""
         key = new_key()
         async with self._database.transaction() as transaction:
             row, _ = await self._changeable(transaction, caller, key_id, owner_id)
@@ -125,20 +133,37 @@ class KeyService:
             row.previous_hash = row.key_hash if overlap else None
             row.previous_until = self._now() + overlap if overlap else None
             row.key_hash, row.hint = key_hash(key), hint(key)
+            renewed_with = key_of(caller.principal)
+            if renewed_with != row.id:  # whoever holds that one has this secret now
+                row.created_with = renewed_with
             details = {"overlap_minutes": int(overlap.total_seconds() // 60)}
             await self._note(transaction, caller, "key.rotate", row, details)
         self._store.forget(key_id)
         return NewKey(row, key)
 
     async def revoke(self, caller: Caller, key_id: uuid.UUID, owner_id: uuid.UUID | None = None) -> None:
-        """End a key, a user's or anybody's, at once in this process; one that is revoked already stays so."""
+        """End a key, a user's or anybody's, and those made with it, at once in this process.
+
+        One that is revoked already stays so.
+        """
         async with self._database.transaction() as transaction:
+            row = _owned(await self._keys.get(transaction, key_id), owner_id)
+            await owner_of(transaction, row.user_id)  # so that nothing is made with it meanwhile
             row = _owned(await self._keys.locked(transaction, key_id), owner_id)
-            if row.revoked_at is None:
-                row.revoked_at = self._now()
-                row.previous_hash = row.previous_until = None
-                await self._note(transaction, caller, "key.revoke", row, {"name": row.name})
-        self._store.forget(key_id)
+            ended = [] if row.revoked_at is not None else [row, *await self._keys.made_with(transaction, row)]
+            for key in ended:
+                key.revoked_at = self._now()
+                key.previous_hash = key.previous_until = None
+                await self._note(transaction, caller, "key.revoke", key, {"name": key.name})
+        self._store.forget(key_id, *(key.id for key in ended))
+
+    async def prune(self) -> None:
+        """Remove keys that ended long ago; the audit log still tells of them."""
+        try:
+            async with self._database.transaction() as transaction:
+                await self._keys.prune(transaction, self._now() - KEPT_AFTER_END, _PRUNED_AT_ONCE)
+        except GatewayError as error:
+            _log.warning("old_keys_kept", reason=error.message)
 
     def _row(self, owner: User, draft: KeyDraft, key: str) -> ApiKey:
         permissions = None if draft.permissions is None else sorted(draft.permissions)
@@ -159,7 +184,7 @@ class KeyService:
         )
 
     async def _changeable(
-        self, transaction: Transaction, caller: Caller, key_id: uuid.UUID, owner_id: uuid.UUID
+        self, transaction: Transaction, caller: Caller, key_id: uuid.UUID, owner_id: uuid.UUID | None
     ) -> tuple[ApiKey, KeyScope | None]:
         """Return a user's key that the caller may change, and the bounds of what it may become."""
         row = _owned(await self._keys.locked(transaction, key_id), owner_id)

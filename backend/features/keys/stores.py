@@ -20,7 +20,7 @@ from backend.features.keys.last_uses import LastUses
 from backend.features.keys.models import ApiKey
 from backend.features.keys.networks import Network, holds, parse_networks
 from backend.features.keys.repository import ApiKeys, PublicKeys
-from backend.features.keys.scope import model_keys
+from backend.features.keys.scope import KeyScope, model_keys
 
 SIGNED = frozenset(
     {Permission.USE_MODELS, Permission.MANAGE_MODELS, Permission.WRITE_AGENTS, Permission.PUBLISH_AGENTS}
@@ -83,17 +83,17 @@ class DatabaseKeys:
             self._uses.note(known.key_id)
         return known.principal
 
-    def forget(self, key_id: uuid.UUID) -> None:
-        """Ask the store again for a key that has changed."""
-        self.known.forget_where(lambda found: found.key_id == key_id)
+    def forget(self, *key_ids: uuid.UUID) -> None:
+        """Ask the store again for keys that have changed."""
+        self.known.forget_where(lambda found: found.key_id in key_ids)
 
     async def ended(self, callers: frozenset[Principal]) -> set[Principal]:
-        """Return which callers use a key that was revoked; a `Check` of running calls."""
+        """Return which callers use a key that is over, or whose owner is suspended; a `Check` of running calls."""
         ids = _ids(callers, _KEY_ID)
         if not ids:
             return set()
         async with self._database.reading() as reading:
-            kept = await self._keys.unrevoked(reading, ids.values())
+            kept = await self._keys.alive(reading, ids.values(), self._now())
         return {caller for caller, key_id in ids.items() if key_id not in kept}
 
     async def _load(self, hashed: str) -> KnownKey | None:
@@ -138,7 +138,7 @@ class DatabaseIdentities:
             return None
         row, user = found
         principal = principal_for(user, f"{_PUBLIC_KEY_ID}{row.id}")
-        return KnownIdentity(replace(principal, permissions=principal.permissions & SIGNED), row.id)
+        return KnownIdentity(replace(principal, permissions=principal.permissions & SIGNED, is_bound=True), row.id)
 
 
 def key_of(principal: Principal) -> uuid.UUID | None:
@@ -158,10 +158,13 @@ def _ids(callers: Iterable[Principal], prefix: str) -> dict[Principal, uuid.UUID
 def _principal(row: ApiKey, user: User) -> Principal:
     owner = principal_for(user, f"{_KEY_ID}{row.id}")
     permits = owner.permissions if row.permissions is None else owner.permissions & frozenset(row.permissions)
+    is_made_for_it = row.permissions is not None  # an administrator's ordinary key may do all, but acts for nobody
     return replace(
         owner,
         permissions=permits,
         models=model_keys(row.models),
         requests_per_minute=row.requests_per_minute,
         tokens_per_day=row.tokens_per_day,
+        serves_others=is_made_for_it and Permission.DELEGATE in permits,
+        is_bound=KeyScope.of(row).is_bound,
     )

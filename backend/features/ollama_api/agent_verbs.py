@@ -18,7 +18,7 @@ from backend.features.ollama_api.management import Management
 from backend.features.ollama_api.progress import ProgressAnswer
 from backend.llm.errors import ModelNotFound, ProviderError
 from backend.llm.names import DEFAULT_HOST, DEFAULT_TAG, OWN_NAMESPACE, ModelName, parse_name, spelled_out
-from backend.wire.ollama.management import CopyBody, CreateBody, DeleteBody, PushBody
+from backend.wire.ollama.management import CopyBody, CreateBody, DeleteBody, PushBody, told_of_modelfile
 from backend.wire.ollama.schemas import read_body
 
 _CREATED = ("writing manifest", "success")
@@ -43,7 +43,9 @@ class AgentVerbs:
             await self._refuse_foreign(body.wanted, principal)
             return await self._machines.create(raw, principal)
         if not body.base:
-            raise InvalidRequest("an agent is made from a model: begin the Modelfile with FROM and its name")
+            raise InvalidRequest(
+                "an agent is made from a model: begin the Modelfile with FROM and its name" + told_of_modelfile(body)
+            )
         if body.uploads or body.quantize or body.quantization:
             raise InvalidRequest("an agent has no files of its own; use FROM, SYSTEM, PARAMETER and MESSAGE only")
         if body.template or body.renderer or body.parser:

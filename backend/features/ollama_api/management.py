@@ -19,9 +19,17 @@ from backend.features.catalog.service import CatalogModel, CatalogService
 from backend.features.ollama_api.progress import ProgressAnswer
 from backend.llm.digests import BlobDigest, parse_digest
 from backend.llm.errors import ModelNotFound, ProviderError
-from backend.llm.names import DEFAULT_HOST, ModelName, parse_name
+from backend.llm.names import DEFAULT_HOST, OWN_NAMESPACE, ModelName, parse_name
 from backend.llm.ports import ModelServer
-from backend.wire.ollama.management import CopyBody, CreateBody, DeleteBody, PushBody, check_create, write_create
+from backend.wire.ollama.management import (
+    CopyBody,
+    CreateBody,
+    DeleteBody,
+    PushBody,
+    check_create,
+    told_of_modelfile,
+    write_create,
+)
 from backend.wire.ollama.schemas import read_body
 
 _SHOWN = 100
@@ -63,8 +71,8 @@ class Management:
         if name is None:
             raise InvalidRequest("invalid model name")
         if not body.base and not body.files:
-            raise InvalidRequest("neither 'from' or 'files' was specified")
-        backend, server = self._first_machine()
+            raise InvalidRequest("neither 'from' or 'files' was specified" + told_of_modelfile(body))
+        backend, server = self._first_machine(_agent_hint(name, principal))
         base = None
         if body.base:
             place = _best(await self._places(body.base, principal, "built upon"), backend)
@@ -158,12 +166,13 @@ class Management:
         self._require_manager(principal)
         return parsed, server
 
-    def _first_machine(self) -> tuple[Backend, ModelServer]:
+    def _first_machine(self, hint: str = "") -> tuple[Backend, ModelServer]:
         for backend in self._catalog.backends:
             if backend.server is not None:
                 return backend, backend.server
         raise InvalidRequest(
             "there is no Ollama machine behind this gateway to keep models on; its operator can set OLLAMA_BASE_URLS"
+            + hint
         )
 
     async def _places(self, wanted: str, principal: Principal, done: str) -> Sequence[_Place]:
@@ -267,6 +276,12 @@ class _HashedPieces:
             raise
         self._hash.update(piece)
         return piece
+
+
+def _agent_hint(name: ModelName, principal: Principal) -> str:
+    """Return what to add for a caller who may have meant an agent of theirs."""
+    may = principal.trigramme and principal.may(Permission.WRITE_AGENTS)
+    return f"; for an agent of yours, name it {OWN_NAMESPACE}/{name.model}" if may else ""
 
 
 def _place(backend: Backend, model_id: str) -> _Place | None:

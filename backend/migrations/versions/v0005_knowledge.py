@@ -7,7 +7,7 @@ from backend.core.db.tables import Json, Moment
 from backend.features.knowledge.keyword_search import drop_index, postgresql_index, sqlite_index
 
 revision = "0005"
-down_revision = "0001"
+down_revision = "0004"
 branch_labels = None
 depends_on = None
 

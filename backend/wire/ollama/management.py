@@ -97,6 +97,8 @@ class CreateBody(NamedModel):
     quantize: str = ""
     quantization: str = ""
     draft_quantize: str = ""
+    modelfile: Any = None
+    """What clients sent before 2025 in place of all the others; read by nobody since."""
     stream: bool = True
 
     @property
@@ -112,6 +114,7 @@ _FORWARDED = frozenset(CreateBody.model_fields) - {
     "remote_host",
     "quantize",
     "quantization",
+    "modelfile",
     "stream",
 }
 
@@ -139,6 +142,11 @@ def check_create(body: CreateBody) -> None:
         raise InvalidRequest("--draft-quantize requires a DRAFT model")
     if body.remote_host:
         raise InvalidRequest("remote_host is not supported here; create from a model of the machine")
+
+
+def told_of_modelfile(body: CreateBody) -> str:
+    """Return what to add to a refusal for want of a base when the whole Modelfile was sent instead."""
+    return "; send from, system, parameters and messages instead of modelfile" if body.modelfile else ""
 
 
 def write_create(body: CreateBody, name: str, base: str | None) -> dict[str, Any]:

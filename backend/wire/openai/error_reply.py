@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from backend.core.errors import GatewayError
+from backend.core.errors import GatewayError, QuotaExceeded
 from backend.wire.jsontext import encode_json
 
 _TYPES: Mapping[int, str] = {
@@ -15,7 +15,13 @@ _TYPES: Mapping[int, str] = {
 }
 
 
+_QUOTA = "insufficient_quota"
+"""Type and code by which clients tell a quota from a request too many."""
+
+
 def write_error(error: GatewayError) -> bytes:
-    """Return the JSON body of an error; `param` and `code` are there and null, as clients' types want them."""
-    told = {"message": error.message, "type": _TYPES.get(error.status, "api_error"), "param": None, "code": None}
+    """Return the JSON body of an error; `param` is there and null, and so is `code` mostly, as clients' types want."""
+    is_quota = isinstance(error, QuotaExceeded)
+    kind = _QUOTA if is_quota else _TYPES.get(error.status, "api_error")
+    told = {"message": error.message, "type": kind, "param": None, "code": _QUOTA if is_quota else None}
     return encode_json({"error": told})

@@ -154,6 +154,8 @@ async def test_the_last_administrator_and_oneself_stay(admin: Side) -> None:
         assert (await admin.ask(method, f"/admin/users/{me}", body)).status_code == 409
     eve = await admin.make_user("eve@example.org", role="admin")
     assert (await admin.ask("DELETE", f"/admin/users/{me}")).status_code == 409, "oneself"
+    refused = await admin.ask("PATCH", f"/admin/users/{me}", {"role": "user"})
+    assert (refused.status_code, "yourself" in refused.json()["detail"]) == (409, True)
     as_eve = await admin.as_user("eve@example.org")
     assert (await as_eve.ask("PATCH", f"/admin/users/{me}", {"is_active": False})).status_code == 200
     assert (await as_eve.ask("PATCH", f"/admin/users/{eve['id']}", {"role": "user"})).status_code == 409
@@ -171,6 +173,7 @@ async def test_two_administrators_who_demote_each_other_leave_one(admin: Side) -
 
 async def test_nobody_gives_or_touches_what_is_above_them(admin: Side) -> None:
     me = (await admin.ask("GET", "/auth/me")).json()["id"]
+    session = (await admin.ask("GET", "/sessions")).json()["items"][0]["id"]
     await make_role(admin, "helpdesk", "models:use", "users:manage", "roles:manage")
     await make_role(admin, "auditor", "audit:read")
     await admin.make_user("hal@example.org", role="helpdesk")
@@ -180,7 +183,9 @@ async def test_nobody_gives_or_touches_what_is_above_them(admin: Side) -> None:
     for request in [
         ("POST", f"/admin/users/{me}/password", {"password": NEW_PASSWORD}),
         ("PATCH", f"/admin/users/{me}", {"is_active": False}),
+        ("PATCH", f"/admin/users/{me}", {"email": "hal2@example.org"}),
         ("DELETE", f"/admin/users/{me}", None),
+        ("DELETE", f"/admin/sessions/{session}", None),
         ("POST", "/admin/roles", {"name": "all", "permissions": ["models:use", "audit:read"]}),
         ("PATCH", f"/admin/roles/{await role_id(admin, 'auditor')}", {"permissions": ["models:use"]}),
         ("PATCH", f"/admin/roles/{await role_id(admin, 'helpdesk')}", {"permissions": ["audit:read"]}),
@@ -267,7 +272,7 @@ async def test_a_change_that_fails_is_not_in_the_log(admin: Side) -> None:
 async def test_the_backends_are_shown_with_their_health(admin: Side) -> None:
     shown = (await admin.ask("GET", "/admin/backends")).json()
     assert shown["items"] == [
-        {"name": "demo", "kind": "demo", "state": "closed", "last_error": "", "models": 1, "in_flight": 0}
+        {"name": "demo", "kind": "demo", "state": "ok", "last_error": "", "models": 1, "in_flight": 0}
     ]
 
 

@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from backend.core.config import Settings
 from backend.core.errors import NotPermitted
@@ -123,3 +124,22 @@ async def test_a_command_line_administrator_needs_a_fair_password(side: Side) ->
         await side.container.accounts.own.create_admin(ADMIN_EMAIL, "password1234")
     with pytest.raises(NotPermitted):
         await side.container.accounts.own.register(service_module.Stranger("::1", ""), service_module.NewUser("a", "b"))
+
+
+@pytest.mark.parametrize(
+    ("auth", "has_account", "warns"),
+    [("auto", True, True), ("auto", False, False), ("open", True, False), ("keys", True, False)],
+)
+async def test_a_gateway_that_is_open_although_there_are_accounts_says_so(
+    settings: Settings, auth: str, has_account: bool, warns: bool
+) -> None:
+    changed = settings.model_copy(update={"auth": auth, "api_keys": ()})
+    if has_account:
+        async with open_side(settings) as side:
+            await side.container.accounts.own.create_admin(ADMIN_EMAIL, PASSWORD)
+    with capture_logs() as logs:
+        async with open_side(changed):
+            pass
+    told = [entry for entry in logs if entry["event"] == "open_although_there_are_accounts"]
+    assert len(told) == warns
+    assert all("GATEWAY_AUTH=keys" in entry["hint"] for entry in told)

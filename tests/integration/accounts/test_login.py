@@ -6,11 +6,15 @@ import uuid
 from typing import Any
 
 import jwt
+import pytest
 from pwdlib import PasswordHash
 from pwdlib.hashers.argon2 import Argon2Hasher
 from sqlalchemy import text
 
+from backend.core.errors import NotAuthenticated, RateLimited
 from backend.features.accounts import sessions as sessions_module
+from backend.features.accounts.attempts import TooManyAttempts
+from backend.features.accounts.service import Stranger
 from tests.integration.accounts.conftest import ADMIN_EMAIL, KEY, PASSWORD, SIGNING, Side
 
 WRONG = "the email or the password is wrong"
@@ -62,6 +66,30 @@ async def test_wrong_passwords_are_limited_per_account_and_a_header_names_no_add
     assert statuses == [401] * 5 + [429] * 3
     assert int(reply.headers["retry-after"]) >= 1
     assert (await admin.ask("POST", "/auth/login", {"email": ADMIN_EMAIL, "password": PASSWORD})).status_code == 200
+
+
+async def test_a_stranger_locks_nobody_out_who_comes_from_elsewhere(admin: Side) -> None:
+    own = admin.container.accounts.own
+    stranger, owner = Stranger("198.51.100.1", ""), Stranger("192.0.2.1", "")
+    for _ in range(5):
+        with pytest.raises(NotAuthenticated):
+            await own.login(stranger, ADMIN_EMAIL, "wrong")
+    for _ in range(30):
+        with pytest.raises(RateLimited):
+            await own.login(stranger, ADMIN_EMAIL, PASSWORD)
+    await own.login(owner, ADMIN_EMAIL, PASSWORD)
+
+
+async def test_guesses_from_many_addresses_are_limited_per_account(admin: Side) -> None:
+    own = admin.container.accounts.own
+
+    async def guess(number: int) -> type[Exception]:
+        with pytest.raises((NotAuthenticated, RateLimited)) as caught:
+            await own.login(Stranger(f"192.0.2.{number}", ""), "bob@example.org", "wrong")
+        return caught.type
+
+    refused = [await guess(number) for number in range(40)]
+    assert refused == [NotAuthenticated] * 30 + [TooManyAttempts] * 10
 
 
 async def test_passwords_sprayed_over_many_accounts_are_limited_per_address(admin: Side) -> None:

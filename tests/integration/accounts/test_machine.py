@@ -90,6 +90,7 @@ class Team(RuleBasedStateMachine):
         data_dir = Path(self._folder.name) / "data"
         shutil.copytree(self.template, data_dir)
         limits = {"attempts_per_minute": 10_000, "address_attempts_per_minute": 10_000}
+        limits |= {"account_attempts_per_minute": 10_000, "account_attempts_per_hour": 10_000}
         limits |= {"attempts_per_hour": 10_000, "address_attempts_per_hour": 10_000}
         made = load_settings(None, data_dir=data_dir, api_keys=KEY, jwt_secret_key=SIGNING, accounts=limits)
         self.side = await self._stack.enter_async_context(open_side(made))
@@ -184,7 +185,7 @@ class Team(RuleBasedStateMachine):
         reply = self.ask(actor, "PATCH", f"/admin/users/{target.id}", {"role": given.name})
         judged = self._touching(actor, target, is_losing=False)
         if judged is None and given is not target.role:
-            is_stuck = self.is_last_admin(target)
+            is_stuck = self.is_last_admin(target) or (actor is target and target.role.name == "admin")
             judged = 403 if not actor.covers(given.permissions) else 409 if is_stuck else None
         expected = self.verdict(actor, P.MANAGE_USERS, judged or 200)
         assert reply.status_code == expected, reply.text

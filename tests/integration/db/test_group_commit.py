@@ -88,3 +88,41 @@ async def test_closing_commits_what_waits_and_takes_no_more(database: Database) 
     with pytest.raises(Overloaded):
         commits.write(keep, 4)
     assert await kept(database) == [0, 1, 2]
+
+
+async def test_what_nobody_waits_for_gathers_company(commits: GroupCommit) -> None:
+    lazy = [commits.write(keep, number, is_urgent=False) for number in range(3)]
+    await asyncio.sleep(0.01)
+    assert BATCHES == []
+    await commits.write(keep, 3)
+    assert BATCHES == [4]
+    assert [done.result() for done in lazy] == [0, 10, 20]
+    await asyncio.wait_for(commits.write(keep, 4, is_urgent=False), 5)
+    assert BATCHES == [4, 1]
+
+
+async def test_what_waits_without_hurry_is_committed_at_the_end(database: Database) -> None:
+    commits = GroupCommit(database)
+    commits.start()
+    commits.write(keep, 1, is_urgent=False)
+    await commits.aclose()
+    assert await kept(database) == [1]
+
+
+async def test_what_need_not_outlive_a_loss_of_power_keeps_its_place(database: Database, commits: GroupCommit) -> None:
+    lazy = commits.write(keep, 1, is_urgent=False)
+    assert await commits.write(keep, 2, is_durable=False) == 20
+    assert lazy.result() == 10
+    await asyncio.gather(*(commits.write(keep, number, is_durable=bool(number % 2)) for number in range(3, 20)))
+    assert await kept(database) == list(range(1, 20))
+
+
+async def test_a_store_that_failed_is_used_again(database: Database, commits: GroupCommit) -> None:
+    def fail(_connection: Connection, _items: Sequence[int]) -> Sequence[int]:
+        raise RuntimeError("a bug")
+
+    for is_durable in (True, False):
+        with pytest.raises(RuntimeError):
+            await commits.write(fail, 1, is_durable=is_durable)
+    assert await commits.write(keep, 1, is_durable=False) == 10
+    assert await kept(database) == [1]

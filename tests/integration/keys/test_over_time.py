@@ -8,9 +8,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import event, text
 
 from backend.core.db.database import Database
+from backend.core.db.pages import PageQuery
 from backend.core.errors import Conflict, NotAuthenticated
 from backend.features.accounts.models import Role, User
 from backend.features.audit.service import AuditLog, Caller
@@ -166,3 +167,90 @@ async def test_a_key_that_has_ended_elsewhere_makes_no_more_keys(timed: Timed) -
     await timed.keys.revoke(BY, key_id)
     with pytest.raises(NotAuthenticated):
         await timed.keys.create(Caller(principal), OWNER, KeyDraft("x", None))
+
+
+async def made_by(timed: Timed, key: str) -> tuple[uuid.UUID, str]:
+    """Return a new key made with another one."""
+    principal = await timed.store.find(key)
+    assert principal is not None
+    made = await timed.keys.create(Caller(principal), OWNER, KeyDraft("child", None))
+    return made.row.id, made.key
+
+
+async def test_a_key_takes_along_what_was_made_with_it_and_nothing_else(timed: Timed) -> None:
+    (first_id, first), (_, other) = await timed.make(), await timed.make()
+    child_id, child = await made_by(timed, first)
+    _, stranger = await made_by(timed, other)
+    _, grandchild = await made_by(timed, child)
+    assert (await timed.keys.get(child_id, OWNER)).created_with == first_id
+    assert all([await timed.store.find(key) for key in (first, child, grandchild)])
+    await timed.keys.revoke(BY, first_id)
+    assert [await timed.store.find(key) for key in (first, child, grandchild)] == [None] * 3
+    assert all([await timed.store.find(key) for key in (other, stranger)])
+
+
+async def test_a_key_takes_along_what_was_renewed_with_it(timed: Timed) -> None:
+    (thief_id, thief), (mine_id, _), (taken_back_id, _) = [await timed.make() for _ in range(3)]
+    principal = await timed.store.find(thief)
+    assert principal is not None
+    renewed = [
+        (await timed.keys.rotate(Caller(principal), key_id, OWNER, timedelta(0))).key
+        for key_id in (mine_id, taken_back_id, thief_id)
+    ]
+    taken_back = (await timed.keys.rotate(BY, taken_back_id, OWNER, timedelta(0))).key
+    await timed.keys.revoke(BY, thief_id)
+    assert [await timed.store.find(key) for key in renewed] == [None] * 3
+    assert await timed.store.find(taken_back) is not None
+
+
+async def test_keys_that_renewed_each_other_end_together(timed: Timed) -> None:
+    first_id, first = await timed.make()
+    child_id, child = await made_by(timed, first)
+    principal = await timed.store.find(child)
+    assert principal is not None
+    renewed = (await timed.keys.rotate(Caller(principal), first_id, OWNER, timedelta(0))).key
+    await timed.keys.revoke(BY, child_id)
+    assert [await timed.store.find(key) for key in (renewed, child)] == [None, None]
+    async with timed.database.reading() as reading:
+        entries = (await reading.execute(text("select object_id from audit_entries where action = 'key.revoke'"))).all()
+    assert len(entries) == 2
+
+
+async def test_a_key_that_is_made_while_its_maker_is_revoked_does_not_outlive_it(timed: Timed) -> None:
+    key_id, key = await timed.make()
+    principal = await timed.store.find(key)
+    assert principal is not None
+    made = await asyncio.gather(
+        *(timed.keys.create(Caller(principal), OWNER, KeyDraft("child", None)) for _ in range(8)),
+        timed.keys.revoke(BY, key_id),
+        return_exceptions=True,
+    )
+    keys = [one.key for one in made if isinstance(one, service_module.NewKey)]
+    assert [await timed.store.find(one) for one in keys] == [None] * len(keys)
+
+
+async def test_an_answer_ends_with_the_expiry_of_its_key(timed: Timed) -> None:
+    _, key = await timed.make(days=1)
+    principal = await timed.store.find(key)
+    assert principal is not None
+    assert await timed.store.ended(frozenset({principal})) == set()
+    timed.at += timedelta(days=1)
+    assert await timed.store.ended(frozenset({principal})) == {principal}
+
+
+async def test_keys_that_ended_long_ago_are_removed(timed: Timed) -> None:
+    (revoked, _), (expired, _), (alive, _), (later, _) = [await timed.make(days=days) for days in (None, 10, None, 100)]
+    await timed.keys.revoke(BY, revoked)
+
+    async def listed() -> set[uuid.UUID]:
+        return {row.id for row in (await timed.keys.page(PageQuery(), OWNER)).items}
+
+    timed.at += timedelta(days=90)
+    await timed.keys.prune()
+    assert await listed() == {revoked, expired, alive, later}
+    timed.at += timedelta(seconds=1)
+    await timed.keys.prune()
+    assert await listed() == {expired, alive, later}
+    timed.at += timedelta(days=10)
+    await timed.keys.prune()
+    assert await listed() == {alive, later}

@@ -8,11 +8,13 @@ from sqlalchemy import text
 
 from backend.bootstrap.tables import METADATA
 from backend.core.config import Settings
+from backend.features.auth.principal import Permission
 from tests.fakes.cli_identity import CliIdentity
-from tests.integration.accounts.conftest import KEY, Side, open_side
+from tests.integration.accounts.conftest import KEY, PASSWORD, Side, open_side
 from tests.integration.keys.conftest import BOB_EMAIL, make_key, status, with_key
 
 IDENTITY = CliIdentity(22)
+NEW_PASSWORD = "quite another phrase"  # noqa: S105
 VERBS: list[tuple[str, str, dict[str, Any] | None, int]] = [
     ("GET", "/keys/{key}", None, 200),
     ("PATCH", "/keys/{key}", {"name": "renamed"}, 200),
@@ -118,3 +120,45 @@ async def test_another_gateway_on_the_database_knows_the_keys(settings: Settings
     made = await make_key(await admin.as_user(BOB_EMAIL))
     async with open_side(settings) as other:
         assert await status(other, made["key"]) == 200
+
+
+GRANTS: list[tuple[str, str, dict[str, Any]]] = [
+    ("POST", "/admin/users", {"email": "new@example.org", "password": NEW_PASSWORD, "role": "admin"}),
+    ("POST", "/admin/users", {"email": "new@example.org", "password": NEW_PASSWORD, "role": "user"}),
+    ("POST", "/admin/users/{me}/password", {"password": NEW_PASSWORD}),
+    ("PATCH", "/admin/users/{eve}", {"role": "admin"}),
+    ("PATCH", "/admin/users/{eve}", {"email": "mallory@example.org"}),
+    ("PATCH", "/admin/users/{eve}", {"is_active": True}),
+    ("POST", "/admin/roles", {"name": "more", "permissions": ["models:use"]}),
+    ("PATCH", "/admin/roles/{role}", {"permissions": ["models:use", "users:manage"]}),
+    ("POST", "/public-keys", {"name": "x", "public_key": CliIdentity(77).line}),
+    ("PATCH", "/auth/me", {"password": NEW_PASSWORD, "current_password": PASSWORD}),
+]
+BOUNDS: list[dict[str, Any]] = [
+    {"expires_in_days": 1},
+    {"models": ["small"]},
+    {"networks": ["127.0.0.0/8"]},
+    {"permissions": sorted(Permission)},
+    {"requests_per_minute": 1000},
+]
+
+
+@pytest.mark.parametrize("bound", BOUNDS, ids=str)
+async def test_no_bound_key_makes_what_has_none_of_its_bounds(admin: Side, eve: Side, bound: dict[str, Any]) -> None:
+    made = await admin.ask("POST", "/admin/roles", {"name": "some", "permissions": ["models:use"]})
+    ids = {
+        "me": (await admin.ask("GET", "/auth/me")).json()["id"],
+        "eve": (await eve.ask("GET", "/auth/me")).json()["id"],
+        "role": made.json()["id"],
+    }
+    key = with_key(admin, (await make_key(admin, **{"expires_in_days": None, **bound}))["key"])
+    for method, path, body in GRANTS:
+        refused = await key.ask(method, path.format(**ids), body)
+        assert refused.status_code == 403, (method, path, refused.text)
+    assert (await key.ask("PATCH", f"/admin/users/{ids['eve']}", {"is_active": False})).status_code == 200
+    assert (await key.ask("DELETE", f"/admin/users/{ids['eve']}")).status_code == 204
+
+
+async def test_an_administrator_s_unbound_key_and_a_key_of_the_settings_do_what_they_may(admin: Side) -> None:
+    key = with_key(admin, (await make_key(admin, expires_in_days=None))["key"])
+    await key.make_user("new@example.org", role="admin")

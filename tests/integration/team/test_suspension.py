@@ -9,7 +9,7 @@ import httpx
 import pytest
 from sqlalchemy import update
 
-from backend.bootstrap import container as wiring
+from backend.bootstrap import ground
 from backend.core.db.database import Database, database_url
 from backend.features.accounts.models import User
 from backend.features.auth.running import RunningCalls
@@ -121,7 +121,7 @@ async def test_the_answers_of_others_go_on(upstream_streams: TeamGateway) -> Non
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Look after the changes of other processes twenty times a second instead of every half minute."""
-    monkeypatch.setattr(wiring, "RunningCalls", lambda: RunningCalls(0.05))
+    monkeypatch.setattr(ground, "RunningCalls", lambda: RunningCalls(0.05))
 
 
 @pytest.mark.usefixtures("impatient")

@@ -1,6 +1,8 @@
 """Nothing starts that would let strangers spend the operator's money."""
 
 import asyncio
+import errno
+import os
 import stat
 from pathlib import Path
 from typing import Any
@@ -182,6 +184,32 @@ def test_alone_the_gateway_makes_its_signing_key_once_and_for_itself(tmp_path: P
     file.write_text("cut")
     with pytest.raises(ConfigurationError, match="does not hold a key"):
         signing_key(alone)
+
+
+@pytest.mark.parametrize("reason", [errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK])
+def test_a_file_system_without_hard_links_keeps_the_signing_key_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reason: int
+) -> None:
+    def no_links(_path: Path, _target: Path) -> None:
+        raise OSError(reason, "no")
+
+    monkeypatch.setattr(Path, "hardlink_to", no_links)
+    alone = load_settings(None, data_dir=tmp_path)
+    key = signing_key(alone)
+    assert signing_key(alone) == key
+    assert stat.S_IMODE((tmp_path / "jwt.key").stat().st_mode) == 0o600
+    assert [path.name for path in tmp_path.iterdir()] == ["jwt.key"]
+
+
+def test_a_full_disk_leaves_no_half_of_a_signing_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(descriptor: int, *_arguments: object, **_options: object) -> None:
+        os.close(descriptor)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fdopen", full)
+    with pytest.raises(ConfigurationError, match="cannot be made: no space left on device"):
+        signing_key(load_settings(None, data_dir=tmp_path))
+    assert not list(tmp_path.iterdir())
 
 
 async def opened(settings: Settings) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from backend.core.errors import NotAuthenticated, NotRegistered
-from backend.features.auth import identities as module
+from backend.features.auth import signatures as module
 from backend.features.auth.credentials import SignedRequest, read_credential
 from backend.features.auth.identities import REPEAT_SECONDS, Identities, is_public_key
 from backend.features.auth.principal import CALLER
@@ -152,7 +152,7 @@ async def test_what_is_too_old_is_forgotten(identities: Identities, clock: Clock
     for _ in range(5):
         await identities.identify(signed(at=int(clock.seconds)))
         clock.seconds += 700
-    assert len(identities._first_uses[CALLING.public_key]) == 1
+    assert len(identities._signatures._first_uses[CALLING.public_key]) == 1
 
 
 async def test_the_memory_has_an_end_and_nobody_pushes_out_what_is_in_it(
@@ -172,7 +172,7 @@ async def test_strangers_and_forgers_fill_no_memory(identities: Identities) -> N
     for request in (signed(STRANGER), replace(signed(), signature=b"\1" * 64)):
         with pytest.raises(NotAuthenticated):
             await identities.identify(request)
-    assert all(not uses for uses in identities._first_uses.values())
+    assert all(not uses for uses in identities._signatures._first_uses.values())
 
 
 @pytest.mark.parametrize(

@@ -171,6 +171,11 @@ class TestWithoutAMachine:
         ("create", body(), "invalid model name"),
         ("create", create_body("a b"), "invalid model name"),
         ("create", body(model="a"), "neither 'from' or 'files' was specified"),
+        (
+            "create",
+            body(model="a", modelfile="FROM b"),
+            "neither 'from' or 'files' was specified; send from, system, parameters and messages instead of modelfile",
+        ),
         ("create", create_body(base="a b"), "invalid model name"),
         ("create", create_body(base="http://evil.test/x"), "invalid model name"),
         ("delete", body(), "model is required"),

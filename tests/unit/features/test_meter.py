@@ -14,6 +14,10 @@ def meter(characters: int = 40, *, ago_ns: int = 0) -> Meter:
     return Meter(monotonic_ns() - ago_ns, lambda: characters)
 
 
+def passed(subject: Meter) -> None:
+    subject.passed(b"")
+
+
 def finish(subject: Meter, done: Finished) -> Finished:
     last = subject.observe([TextDelta("x"), done])[-1]
     assert isinstance(last, Finished)
@@ -32,7 +36,7 @@ def finish(subject: Meter, done: Finished) -> Finished:
         Timings(total_ns=1),
     ],
 )
-@pytest.mark.parametrize("prepare", [lambda _m: None, Meter.sent, Meter.began, lambda m: (m.began(), m.sent())])
+@pytest.mark.parametrize("prepare", [lambda _m: None, Meter.sent, passed, lambda m: (passed(m), m.sent())])
 def test_no_duration_is_zero_and_the_total_holds_its_parts(told: Timings, prepare: Callable[[Meter], object]) -> None:
     subject = meter()
     prepare(subject)
@@ -95,9 +99,9 @@ def test_the_prompt_is_only_measured_when_nobody_told_its_size() -> None:
 def test_the_first_token_is_timed_once() -> None:
     subject = meter(ago_ns=2_000_000_000)
     assert subject.first_token_seconds is None
-    subject.began()
+    passed(subject)
     first = subject.first_token_seconds
-    subject.began()
+    passed(subject)
     assert first is not None
     assert 2 <= first < 3
     assert subject.first_token_seconds == first

@@ -167,3 +167,34 @@ async def test_a_page_may_send_the_headers_of_every_wire_format(name: str) -> No
 @pytest.mark.parametrize("method", ["OPTIONS", "POST"])
 async def test_without_an_origin_nothing_is_added(method: str) -> None:
     assert await ask(guard_of(), method) == (SERVED, {})
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"origin": "https://evil.test"}, 403),
+        ({"origin": "null"}, 403),
+        ({"host": "evil.test"}, 403),
+        ({"host": "a b"}, 400),
+        ({"origin": "https://chat.example"}, SERVED),
+        ({}, SERVED),
+    ],
+    ids=str,
+)
+async def test_websockets_are_opened_by_the_same_pages(headers: dict[str, str], status: int) -> None:
+    sent: list[Message] = []
+
+    async def websocket(_scope: Scope, _receive: Receive, send: Send) -> None:
+        await send({"type": "websocket.accept", "status": SERVED})
+
+    async def receive() -> Message:
+        return {"type": "websocket.connect"}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    raw = [(name.encode(), value.encode()) for name, value in {"host": "127.0.0.1", **headers}.items()]
+    guard = OriginGuard(websocket, ["https://chat.example"], check_host=True, hosts=())
+    await guard({"type": "websocket", "headers": raw}, receive, send)
+    kind = "websocket.accept" if status == SERVED else "websocket.http.response.start"
+    assert (sent[0]["type"], sent[0]["status"]) == (kind, status)

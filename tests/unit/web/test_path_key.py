@@ -107,3 +107,15 @@ async def test_no_path_breaks_it(tail: str) -> None:
     scope = await seen(f"/k/{tail}", b"/k/" + raw)
     assert scope["path"].startswith("/")
     assert PATH_KEY in scope["extensions"]
+
+
+async def test_a_websockets_path_is_cleaned_too() -> None:
+    scope: Scope = {"type": "websocket", "path": f"/k/{KEY}/ws/socket.io/", "raw_path": None}
+
+    async def application(_inner: Scope, _receive: Receive, _send: Send) -> None:
+        return
+
+    client = Client()
+    await PathKey(application)(scope, client.receive, client.send)
+    assert scope["path"] == "/ws/socket.io/"
+    assert scope["extensions"][PATH_KEY] == KEY

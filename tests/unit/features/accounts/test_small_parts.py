@@ -13,7 +13,7 @@ from pwdlib import PasswordHash
 from pydantic import TypeAdapter, ValidationError
 
 from backend.core.errors import InvalidRequest, RateLimited
-from backend.features.accounts.attempts import Attempt, MemoryAttempts
+from backend.features.accounts.attempts import Attempt, Attempts
 from backend.features.accounts.deps import _network
 from backend.features.accounts.known_sessions import KnownSession, KnownSessions
 from backend.features.accounts.one_time import new_token, next_token, token_hash
@@ -156,7 +156,7 @@ def test_a_token_s_successor_follows_from_it_and_the_key_alone(token: str, key: 
 
 
 async def test_too_many_attempts_are_told_when_to_come_back() -> None:
-    attempts = MemoryAttempts({Attempt.REFRESH: "2/minute;3/hour"})
+    attempts = Attempts({Attempt.REFRESH: "2/minute;3/hour"})
     for _ in range(2):
         await attempts.admit(Attempt.REFRESH, "a")
     with pytest.raises(RateLimited) as caught:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from backend.core.errors import NotPermitted, RateLimited
 from backend.core.secrets import mask
 from backend.features.auth.principal import Principal
-from backend.features.auth.rates import MemoryRates
+from backend.features.auth.rates import RequestRates
 from backend.features.auth.service import Authenticator
 from backend.features.keys import format as form
 from backend.features.keys.format import PREFIX, hint, is_well_formed, key_hash, new_key
@@ -232,7 +232,7 @@ async def test_a_credential_with_a_limit_waits_when_it_was_used_too_often() -> N
 
 
 async def test_many_at_once_do_not_slip_through_together() -> None:
-    rates = MemoryRates()
+    rates = RequestRates()
     done = await asyncio.gather(*(rates.admit("key-1", 5) for _ in range(50)), return_exceptions=True)
     assert [one for one in done if not isinstance(one, RateLimited)] == [None] * 5
     await rates.admit("key-2", 5)

@@ -1,0 +1,194 @@
+"""Decides where requests belong, and what is to be written for them: a chat, their new turns, a pending answer."""
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy.engine import Connection
+
+from backend.features.history.models import COMPLETE, PENDING
+from backend.features.history.places import ChatState, Found, Place, Places
+from backend.features.history.turns import Conversation, Turn
+
+_TITLE_CHARACTERS = 80
+_SAME_AGAIN = timedelta(minutes=10)
+"""How long the first turn of a chat, sent once more, is taken for the same one and not for a new chat."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """A request that is about to be answered."""
+
+    user_id: uuid.UUID
+    conversation: Conversation
+    model: str
+    at: datetime
+    answer_id: uuid.UUID
+    agent_id: uuid.UUID | None = None
+    chat_id: uuid.UUID | None = None
+    """The chat it continues, when that was said."""
+    external_id: str | None = None
+    """The client's own id of the chat, when it has one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """Where a request has its place."""
+
+    chat_id: uuid.UUID
+    answer_id: uuid.UUID
+    seq: int
+    """Of the answer."""
+    turn_id: uuid.UUID | None
+    """The message that is answered."""
+    new_turns: int
+    """How many messages were not there before."""
+
+    @property
+    def place(self) -> Place:
+        """Where the answer is."""
+        return Place(self.chat_id, self.answer_id)
+
+
+class Placing:
+    """The beginnings of one transaction; what one of them adds, the next one finds."""
+
+    def __init__(self, connection: Connection, places: Places, openings: Sequence[Opening]) -> None:
+        self.new_chats: dict[uuid.UUID, dict[str, Any]] = {}
+        self.changed_chats: set[uuid.UUID] = set()
+        self.messages: list[dict[str, Any]] = []
+        self._connection = connection
+        self._places = places
+        self._found = {opening.answer_id: self._look(opening) for opening in openings}
+        chats = {chat for chat, _ in self._found.values() if chat is not None}
+        self.states = places.lock(connection, chats)
+
+    def place(self, opening: Opening) -> Opened:
+        """Decide where a request belongs, and note what is to be written."""
+        turns = opening.conversation.turns
+        state, found = self._decide(opening)
+        known, parent = opening.conversation.known, None
+        if found is not None:
+            known, parent = found[0], found[1].message_id
+        elif state is not None:
+            parent = state.last_answer_id or state.last_turn_id
+        if state is None:
+            state = self._add_chat(opening)
+        elif state.id not in self.new_chats:
+            self.changed_chats.add(state.id)
+        state.updated_at, state.model = opening.at, opening.model
+        for turn in turns[known:]:
+            parent = self._add_turn(opening, state, parent, turn)
+        self._add(opening, state, parent, {"id": opening.answer_id, "role": "assistant", "status": PENDING})
+        state.last_answer_id = opening.answer_id
+        return Opened(state.id, opening.answer_id, state.last_seq, parent, len(turns) - known)
+
+    def _look(self, opening: Opening) -> tuple[uuid.UUID | None, Found | None]:
+        """Return the chat that a request names or was found in, and how much of it is there."""
+        chat = opening.chat_id
+        if chat is None and opening.external_id is not None:
+            chat = self._places.find_external(self._connection, opening.user_id, opening.external_id)
+            if chat is None:
+                return None, None
+        found = self._places.find(self._connection, opening.conversation, chat)
+        return chat or (None if found is None else found[1].chat_id), found
+
+    def _decide(self, opening: Opening) -> tuple[ChatState | None, Found | None]:
+        """Return the chat that a request goes on with, and how much of it is there."""
+        chat, found = self._found[opening.answer_id]
+        is_named = opening.chat_id is not None or opening.external_id is not None
+        if chat is None and opening.external_id is not None:
+            chat = self._places.recall_external(opening.user_id, opening.external_id)  # an earlier one made it
+            if chat is None:
+                return None, None
+        recalled = self._places.recall(opening.conversation, chat if is_named else None)
+        if recalled is not None:
+            found, chat = recalled, recalled[1].chat_id
+        state = None if chat is None else self._state(chat)
+        if state is None or state.user_id != opening.user_id:
+            return None, None
+        if found is None:
+            return state, None
+        if not is_named and found[0] == 1 and not _is_same_again(state, found[1], opening.at):
+            return None, None
+        return state, self._past_cut_answer(opening, found)
+
+    def _past_cut_answer(self, opening: Opening, found: Found) -> Found:
+        """Go on after an answer that was cut: its client may have seen less of it than was kept."""
+        known, place = found
+        turns = opening.conversation.turns
+        if known == len(turns) or turns[known].role != "assistant":
+            return found
+        cut = self._places.find_cut(self._connection, place, turns[known])
+        return found if cut is None else (known + 1, cut)
+
+    def _state(self, chat_id: uuid.UUID) -> ChatState | None:
+        if chat_id not in self.states:
+            self.states.update(self._places.lock(self._connection, {chat_id}))
+        return self.states.get(chat_id)
+
+    def _add_chat(self, opening: Opening) -> ChatState:
+        state = ChatState(uuid.uuid4(), opening.user_id, opening.at, opening.model)
+        self.states[state.id] = state
+        if opening.external_id is not None:
+            self._places.put_external(opening.user_id, opening.external_id, state.id)
+        self.new_chats[state.id] = {
+            "id": state.id,
+            "user_id": opening.user_id,
+            "title": title_of(opening.conversation.turns),
+            "agent_id": opening.agent_id,
+            "external_id": opening.external_id,
+            "created_at": opening.at,
+        }
+        return state
+
+    def _add_turn(self, opening: Opening, state: ChatState, parent: uuid.UUID | None, turn: Turn) -> uuid.UUID:
+        message_id = uuid.uuid4()
+        self._add(
+            opening,
+            state,
+            parent,
+            {
+                "id": message_id,
+                "role": turn.role,
+                "content": turn.text,
+                "tool_calls": turn.calls,
+                "prefix_hash": turn.digest,
+                "status": COMPLETE,
+            },
+        )
+        self._places.put(turn.digest, Place(state.id, message_id))
+        state.last_turn_id = message_id
+        return message_id
+
+    def _add(self, opening: Opening, state: ChatState, parent: uuid.UUID | None, values: dict[str, Any]) -> None:
+        state.last_seq += 1
+        self.messages.append(
+            {
+                "chat_id": state.id,
+                "user_id": opening.user_id,
+                "seq": state.last_seq,
+                "parent_id": parent,
+                "content": "",
+                "thinking": "",
+                "tool_calls": (),
+                "sources": (),
+                "prefix_hash": None,
+                "created_at": opening.at,
+                **values,
+            }
+        )
+
+
+def title_of(turns: Sequence[Turn]) -> str:
+    """Return what a chat is called until its owner says otherwise: the beginning of the first question."""
+    text = next((turn.text for turn in turns if turn.role == "user" and turn.text.strip()), "")
+    words = " ".join(text[: _TITLE_CHARACTERS * 4].split())
+    return words if len(words) <= _TITLE_CHARACTERS else words[: _TITLE_CHARACTERS - 1].rstrip() + "…"
+
+
+def _is_same_again(state: ChatState, place: Place, at: datetime) -> bool:
+    """Whether a first turn that is sent once more is the same one: nothing but answers came after it, just now."""
+    return state.last_turn_id == place.message_id and at - state.updated_at < _SAME_AGAIN

@@ -1,0 +1,199 @@
+"""Keeps the conversations of callers with an account, as the pipeline's recorder."""
+
+import asyncio
+import uuid
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+from backend.core.db.group_commit import GroupCommit
+from backend.core.db.tables import utc_now
+from backend.core.errors import Conflict, GatewayError, StoreUnavailable
+from backend.core.logging import get_logger
+from backend.features.auth.context import CallContext
+from backend.features.generation.housekeeping import is_housekeeping
+from backend.features.generation.record import Answered, Asked
+from backend.features.generation.transcript import Transcript
+from backend.features.history.models import COMPLETE, ERROR, INTERRUPTED
+from backend.features.history.placing import Opened, Opening
+from backend.features.history.switches import Switches
+from backend.features.history.telling import Running, Teller
+from backend.features.history.turns import Fingerprint, keepable, kept_calls, read_conversation
+from backend.features.history.writing import Closing, HistoryWriter
+from backend.llm.types import ChatRequest
+
+_log = get_logger(__name__)
+
+_STATUS = {"ok": COMPLETE, "interrupted": INTERRUPTED, "error": ERROR}
+_MOST_TRIES = 6
+_MAX_ERROR = 500
+_MAX_NAME = 600
+_LARGE = 2**18
+"""Characters of images from which on they are looked at beside the loop."""
+_AWAY = "your history cannot be kept right now, so nothing was asked; try again"
+
+
+@dataclass(frozen=True, slots=True)
+class SentContext(CallContext):
+    """The context of a message that the side API sends: it is kept whatever it says, its answer under a given id."""
+
+    answer_id: uuid.UUID = field(default_factory=uuid.uuid4)
+
+
+class HistoryRecorder:
+    """Implements `Recorder`: a conversation is kept before its backend is asked, or the caller gets a 503.
+
+    What is not a conversation, has no account, is a client's housekeeping, or is switched off for its key or agent is
+    not kept.
+    """
+
+    def __init__(
+        self,
+        commits: GroupCommit,
+        writer: HistoryWriter,
+        switches: Switches,
+        teller: Teller,
+        changed: Callable[[], None],
+        now: Callable[[], datetime] = utc_now,
+    ) -> None:
+        self._commits = commits
+        self._writer = writer
+        self._switches = switches
+        self._changed = changed
+        self.teller = teller
+        self._now = now
+
+    async def begin(self, asked: Asked) -> "ChatRecord | None":
+        """See `Recorder.begin`."""
+        request, user_id = asked.request, asked.context.principal.user_id
+        if user_id is None or not isinstance(request, ChatRequest):
+            return None
+        if is_housekeeping(request) and not isinstance(asked.context, SentContext):
+            return None
+        if self._switches.is_off(asked.context.principal, asked.model.preset):
+            return None
+        opening = await self._opening(asked, user_id, request)
+        if not opening.conversation.turns:
+            return None
+        opened = await self._open(opening)
+        self._tell(opening, opened, asked.transcript)
+        return ChatRecord(self, asked, opened, opening)
+
+    def _tell(self, opening: Opening, opened: Opened, transcript: Transcript) -> None:
+        turns = opening.conversation.turns
+        new = [{"role": turn.role, "content": turn.text} for turn in turns[len(turns) - opened.new_turns :]]
+        self.teller.begin(Running(opened.chat_id, opened.answer_id, transcript), new)
+
+    async def _opening(self, asked: Asked, user_id: uuid.UUID, request: ChatRequest) -> Opening:
+        messages, context, preset = request.messages, asked.context, asked.model.preset
+        if sum(len(image.data) for message in messages for image in message.images) > _LARGE:
+            conversation = await asyncio.to_thread(read_conversation, user_id, messages)
+        else:
+            conversation = read_conversation(user_id, messages)
+        return Opening(
+            user_id=user_id,
+            conversation=conversation,
+            model=keepable(request.model)[:_MAX_NAME],
+            at=self._now(),
+            answer_id=context.answer_id if isinstance(context, SentContext) else uuid.uuid4(),
+            agent_id=None if preset is None else uuid.UUID(preset.preset_id),
+            chat_id=context.chat_id,
+            external_id=context.conversation or None,
+        )
+
+    async def _open(self, opening: Opening) -> Opened:
+        try:
+            return await self._written(opening)
+        except Conflict:
+            # Another process made the same chat at the same time, or the agent was just removed.
+            self._writer.places.forget()
+        except GatewayError as error:
+            self._writer.places.forget()
+            raise StoreUnavailable(_AWAY, retry_after=2.0) from error
+        try:
+            return await self._written(opening)
+        except GatewayError as error:
+            self._writer.places.forget()
+            raise StoreUnavailable(_AWAY, retry_after=2.0) from error
+
+    async def _written(self, opening: Opening) -> Opened:
+        writing = self._commits.write(self._writer.open, opening)
+        try:
+            return await asyncio.shield(writing)
+        except asyncio.CancelledError:
+            writing.add_done_callback(lambda done: self._abandon(done, opening))
+            raise
+
+    def _abandon(self, done: "asyncio.Future[Opened]", opening: Opening) -> None:
+        """End what was begun for a caller who had left already."""
+        if done.cancelled() or done.exception() is not None:
+            return
+        values = answer_values(INTERRUPTED)
+        fingerprint = opening.conversation.fingerprint.add("assistant", "")
+        self._late(Closing(done.result(), self._now(), fingerprint.digest(), values), 0)
+
+    def close(self, closing: Closing, tries: int = 0) -> Awaitable[None]:
+        """Write how an answer ended; while the store is away, once more a little later.
+
+        What is never written is marked as interrupted by `Upkeep`.
+        """
+        self._changed()
+        writing = self._commits.write(self._writer.close, closing)
+        writing.add_done_callback(partial(self._again, closing, tries))
+        return writing
+
+    def _again(self, closing: Closing, tries: int, done: "asyncio.Future[None]") -> None:
+        if done.cancelled() or not isinstance(done.exception(), StoreUnavailable) or tries >= _MOST_TRIES:
+            return
+        asyncio.get_running_loop().call_later(2**tries, self._late, closing, tries + 1)
+
+    def _late(self, closing: Closing, tries: int) -> None:
+        try:
+            self.close(closing, tries)
+        except GatewayError as error:
+            _log.warning("answer_not_kept", reason=error.message)
+
+    def now(self) -> datetime:
+        """Return the time."""
+        return self._now()
+
+
+class ChatRecord:
+    """Implements `Record` for one request."""
+
+    wants_text = True
+
+    def __init__(self, recorder: HistoryRecorder, asked: Asked, opened: Opened, opening: Opening) -> None:
+        self._recorder = recorder
+        self._asked = asked
+        self._opened = opened
+        self._fingerprint: Fingerprint = opening.conversation.fingerprint
+
+    def finish(self, answered: Answered) -> Awaitable[None]:
+        """See `Record.finish`."""
+        said = self._asked.transcript.read()
+        digest = self._fingerprint.add("assistant", said.text, said.tool_calls).digest()
+        usage = answered.usage
+        values = answer_values(
+            _STATUS[answered.outcome],
+            content=keepable(said.text),
+            thinking=keepable(said.thinking),
+            tool_calls=kept_calls(said.tool_calls),
+            llm_model=keepable(answered.model_id)[:_MAX_NAME] or None,
+            llm_provider=answered.backend[:100] or None,
+            error=keepable(answered.error)[:_MAX_ERROR] or None,
+            prompt_tokens=usage.prompt_tokens,
+            completion_tokens=usage.completion_tokens,
+            ms=round(answered.seconds * 1000),
+        )
+        self._recorder.teller.end(self._opened.answer_id, values)
+        closing = Closing(self._opened, self._recorder.now(), digest, values)
+        return self._recorder.close(closing)
+
+
+def answer_values(status: str, **values: Any) -> dict[str, Any]:
+    """Return the columns of an ended answer; what is not said is empty."""
+    empty = dict.fromkeys(("llm_model", "llm_provider", "error", "prompt_tokens", "completion_tokens", "ms"))
+    return {"content": "", "thinking": "", "tool_calls": (), **empty, **values, "status": status}

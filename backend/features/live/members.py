@@ -1,0 +1,108 @@
+"""Who is connected by a socket, which chats they listen to, and how much a socket may do."""
+
+import uuid
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from backend.core.errors import RateLimited
+from backend.features.auth.principal import Principal
+
+MOST_SOCKETS = 20
+"""Sockets of one user in one process."""
+MOST_CHATS = 100
+"""Chats one socket may listen to."""
+MOST_A_SECOND = 20
+"""What a socket may send in a second; more is abuse."""
+
+
+@dataclass(slots=True, eq=False)
+class Member:
+    """One connected socket of somebody with an account."""
+
+    sid: str
+    """Its id in Socket.IO, which only its client knows."""
+    connection: str
+    """The id of the connection below it."""
+    principal: Principal
+    scope: Mapping[str, Any]
+    """The request that shows its credential, to check that again."""
+    user_id: uuid.UUID
+    chats: set[uuid.UUID] = field(default_factory=set)
+    untrack: Callable[[], object] = field(default=lambda: None)
+
+
+class Members:
+    """The connected sockets of this process."""
+
+    def __init__(self) -> None:
+        self._members: dict[str, Member] = {}
+        self._of_user: dict[uuid.UUID, set[Member]] = {}
+        self._in_chat: dict[uuid.UUID, set[Member]] = {}
+
+    def __iter__(self) -> Iterator[Member]:
+        return iter(tuple(self._members.values()))
+
+    def find(self, sid: str) -> Member | None:
+        """Return whose socket this is; None for one that is not connected."""
+        return self._members.get(sid)
+
+    def add(self, member: Member) -> None:
+        """Keep a socket; raise `RateLimited` when its user has too many."""
+        sockets = self._of_user.setdefault(member.user_id, set())
+        if len(sockets) >= MOST_SOCKETS:
+            raise RateLimited(f"you have {MOST_SOCKETS} connections open already; close one and try again")
+        sockets.add(member)
+        self._members[member.sid] = member
+
+    def remove(self, sid: str) -> Member | None:
+        """Forget a socket and return whose it was."""
+        member = self._members.pop(sid, None)
+        if member is None:
+            return None
+        member.untrack()
+        for chat_id in tuple(member.chats):
+            self.leave(member, chat_id)
+        _discard(self._of_user, member.user_id, member)
+        return member
+
+    def join(self, member: Member, chat_id: uuid.UUID) -> None:
+        """Let a socket listen to a chat."""
+        member.chats.add(chat_id)
+        self._in_chat.setdefault(chat_id, set()).add(member)
+
+    def leave(self, member: Member, chat_id: uuid.UUID) -> None:
+        """Let a socket listen to a chat no longer."""
+        member.chats.discard(chat_id)
+        _discard(self._in_chat, chat_id, member)
+
+    def of_user(self, user_id: uuid.UUID) -> tuple[Member, ...]:
+        """Return the sockets of a user."""
+        return tuple(self._of_user.get(user_id, ()))
+
+    def in_chat(self, chat_id: uuid.UUID) -> tuple[Member, ...]:
+        """Return who listens to a chat."""
+        return tuple(self._in_chat.get(chat_id, ()))
+
+
+class Pace:
+    """Counts what one connection sends."""
+
+    __slots__ = ("_times",)
+
+    def __init__(self) -> None:
+        self._times: deque[float] = deque(maxlen=MOST_A_SECOND)
+
+    def is_kept(self, now: float) -> bool:
+        """Count one more; return whether it was not too fast."""
+        is_kept = len(self._times) < MOST_A_SECOND or now - self._times[0] > 1.0
+        self._times.append(now)
+        return is_kept
+
+
+def _discard(sets: dict[uuid.UUID, set[Member]], name: uuid.UUID, member: Member) -> None:
+    members = sets.get(name, set())
+    members.discard(member)
+    if not members:
+        sets.pop(name, None)

@@ -1,0 +1,1 @@
+"""What requests cost: the ledger, prices, and quotas of tokens a day."""

@@ -1,0 +1,230 @@
+"""One suite for the live bus: of one process, and of two processes on one Redis (heard in one, told in the other)."""
+
+import asyncio
+import contextlib
+import uuid
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+
+import pytest
+import structlog
+
+from backend.core.shared import SharedStore, open_shared_store
+from backend.features.live import bus as module
+from backend.features.live.bus import MemoryBus
+from backend.features.live.events import DELTA, LiveEvent
+from backend.features.live.shared_bus import SharedBus
+from tests.fixtures.redis import RedisServer, redis_server
+
+__all__ = ["redis_server"]
+
+SECONDS = 15.0
+KEY = b"k" * 32
+CHAT, OTHER = uuid.UUID(int=1), uuid.UUID(int=2)
+AnyBus = MemoryBus | SharedBus
+
+
+@dataclass
+class Pair:
+    """Where events are told, and where they are heard."""
+
+    teller: AnyBus
+    hearer: AnyBus
+
+
+@contextlib.asynccontextmanager
+async def running(store: SharedStore, key: bytes = KEY) -> AsyncIterator[SharedBus]:
+    bus = SharedBus(store, key)
+    bus.start()
+    try:
+        yield bus
+    finally:
+        await bus.aclose()
+
+
+@contextlib.asynccontextmanager
+async def two_processes(url: str, other_key: bytes = KEY) -> AsyncIterator[Pair]:
+    async with (
+        open_shared_store(url) as one,
+        open_shared_store(url) as two,
+        running(one) as teller,
+        running(two, other_key) as hearer,
+    ):
+        yield Pair(teller, hearer)
+
+
+@pytest.fixture(params=["memory", "redis"])
+async def pair(request: pytest.FixtureRequest) -> AsyncIterator[Pair]:
+    if request.param == "memory":
+        bus = MemoryBus()
+        yield Pair(bus, bus)
+        return
+    server: RedisServer = request.getfixturevalue("redis_server")
+    async with two_processes(server.url) as made:
+        yield made
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(SECONDS):
+        while not holds():  # noqa: ASYNC110 (another process's doing)
+            await asyncio.sleep(0.01)
+
+
+def event(name: str = "message_created", chat_id: uuid.UUID = CHAT, **data: object) -> LiveEvent:
+    return LiveEvent(chat_id, name, data)
+
+
+async def heard(events: AsyncIterator[LiveEvent], count: int) -> list[LiveEvent]:
+    async with asyncio.timeout(SECONDS):
+        return [await anext(events) for _ in range(count)]
+
+
+async def test_who_listens_hears_everything_in_order(pair: Pair) -> None:
+    told = [event(DELTA, text=f"é\u2028{number}", nested={"list": [number, None]}) for number in range(200)]
+    told.append(LiveEvent(CHAT, "typing", {"is_typing": True}, origin="a socket"))
+    async with pair.hearer.subscribe(CHAT) as events:
+        await until(lambda: pair.teller.is_watched(CHAT))
+        for one in told:
+            pair.teller.publish(one)
+        assert await heard(events, len(told)) == told
+
+
+async def test_nobody_hears_of_other_chats(pair: Pair) -> None:
+    async with pair.hearer.subscribe(CHAT) as events, pair.hearer.subscribe(OTHER) as others:
+        await until(lambda: pair.teller.is_watched(CHAT) and pair.teller.is_watched(OTHER))
+        pair.teller.publish(event(chat_id=OTHER))
+        pair.teller.publish(event("chat_updated"))
+        assert await heard(events, 1) == [event("chat_updated")]
+        assert await heard(others, 1) == [event(chat_id=OTHER)]
+
+
+async def test_many_listeners_each_hear_once(pair: Pair) -> None:
+    async with contextlib.AsyncExitStack() as stack:
+        listeners = [await stack.enter_async_context(pair.hearer.subscribe(CHAT)) for _ in range(5)]
+        listeners.append(await stack.enter_async_context(pair.teller.subscribe(CHAT)))
+        await until(lambda: pair.teller.is_watched(CHAT))
+        await asyncio.sleep(0.2)
+        for number in range(3):
+            pair.teller.publish(event(number=number))
+        for events in listeners:
+            assert await heard(events, 3) == [event(number=number) for number in range(3)]
+
+
+async def test_a_chat_is_watched_while_somebody_listens(pair: Pair) -> None:
+    assert not pair.teller.is_watched(CHAT)
+    async with pair.hearer.subscribe(CHAT), pair.hearer.subscribe(CHAT):
+        assert pair.hearer.is_watched(CHAT)
+        await until(lambda: pair.teller.is_watched(CHAT))
+        assert not pair.teller.is_watched(OTHER)
+    await until(lambda: not pair.teller.is_watched(CHAT))
+    await until(lambda: not pair.hearer.is_watched(CHAT))
+
+
+async def test_an_evicted_chats_subscriptions_end_and_others_go_on(pair: Pair) -> None:
+    async with pair.hearer.subscribe(CHAT) as events, pair.hearer.subscribe(OTHER) as others:
+        await until(lambda: pair.teller.is_watched(CHAT) and pair.teller.is_watched(OTHER))
+        pair.teller.evict(CHAT)
+        async with asyncio.timeout(SECONDS):
+            assert [one async for one in events] == []
+        pair.teller.publish(event(chat_id=OTHER))
+        assert await heard(others, 1) == [event(chat_id=OTHER)]
+
+
+async def test_orders_reach_every_process_once(pair: Pair) -> None:
+    class Orders:
+        def __init__(self) -> None:
+            self.looked: list[uuid.UUID] = []
+            self.cut: list[uuid.UUID] = []
+
+        def look_again(self, chat_id: uuid.UUID) -> None:
+            self.looked.append(chat_id)
+
+        def disconnect(self, user_id: uuid.UUID) -> None:
+            self.cut.append(user_id)
+
+    orders = Orders()
+    pair.hearer.obey(orders)
+    await asyncio.sleep(0.2)
+    pair.teller.evict(CHAT)
+    pair.teller.disconnect_user(OTHER)
+    await until(lambda: (orders.looked, orders.cut) == ([CHAT], [OTHER]))
+
+
+async def test_a_slow_listener_loses_deltas_first_and_holds_up_nobody(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MOST_WAITING", 10)
+    async with pair.hearer.subscribe(CHAT) as slow, pair.hearer.subscribe(OTHER) as other:
+        await until(lambda: pair.teller.is_watched(CHAT) and pair.teller.is_watched(OTHER))
+        pair.teller.publish(event("message_created"))
+        for number in range(50):
+            pair.teller.publish(event(DELTA, number=number))
+        pair.teller.publish(event("message_completed"))
+        pair.teller.publish(event(chat_id=OTHER))
+        await heard(other, 1)
+        names = [one.name for one in await heard(slow, 10)]
+        assert (names[0], names[-1], names.count(DELTA)) == ("message_created", "message_completed", 8)
+
+
+async def test_publishing_to_nobody_is_nothing(pair: Pair) -> None:
+    for _ in range(100):
+        pair.teller.publish(event())
+    async with pair.hearer.subscribe(CHAT) as events:
+        await until(lambda: pair.teller.is_watched(CHAT))
+        pair.teller.publish(event("chat_updated"))
+        assert (await heard(events, 1))[0].name == "chat_updated"
+
+
+async def test_what_cannot_be_sent_does_not_end_the_rest(redis_server: RedisServer) -> None:
+    async with two_processes(redis_server.url) as pair, pair.hearer.subscribe(CHAT) as events:
+        await until(lambda: pair.teller.is_watched(CHAT))
+        pair.teller.publish(event(what=object()))
+        await asyncio.sleep(0.1)
+        pair.teller.publish(event("chat_updated"))
+        assert (await heard(events, 1))[0].name == "chat_updated"
+
+
+async def test_without_redis_a_process_tells_its_own_and_all_hear_again_when_it_is_back(
+    redis_server: RedisServer,
+) -> None:
+    async with (
+        two_processes(redis_server.url) as pair,
+        pair.hearer.subscribe(CHAT) as far,
+        pair.teller.subscribe(CHAT) as near,
+    ):
+        await until(lambda: pair.teller.is_watched(CHAT) and pair.hearer.is_watched(CHAT))
+        redis_server.stop()
+        pair.teller.publish(event("chat_updated", number=1))
+        assert [one.data for one in await heard(near, 1)] == [{"number": 1}]
+        await asyncio.sleep(1.5)
+        async with pair.hearer.subscribe(OTHER) as late:
+            redis_server.start()
+            await until(lambda: pair.teller.is_watched(OTHER))
+            pair.teller.publish(event("chat_updated", number=2))
+            pair.teller.publish(event(chat_id=OTHER))
+            assert (await heard(late, 1))[0].chat_id == OTHER
+            assert [one.data for one in await heard(near, 1)] == [{"number": 2}]
+            async with asyncio.timeout(SECONDS):
+                while (await anext(far)).data != {"number": 2}:
+                    pass
+
+
+async def test_what_is_not_from_a_gateway_is_not_believed(redis_server: RedisServer) -> None:
+    async with two_processes(redis_server.url) as pair, pair.hearer.subscribe(CHAT) as events:
+        await until(lambda: pair.teller.is_watched(CHAT))
+        with structlog.testing.capture_logs() as logs:
+            for forged in ("", "x" * 100, '{"name":"chat_deleted","subject":"' + str(CHAT) + '"}'):
+                redis_server.ask("PUBLISH", f"passerelle:live:chat:{CHAT}", forged)
+                redis_server.ask("PUBLISH", "passerelle:live:orders", forged)
+            pair.teller.publish(event("chat_updated"))
+            assert [one.name for one in await heard(events, 1)] == ["chat_updated"]
+        assert "live_event_forged" in {entry["event"] for entry in logs}
+
+
+async def test_gateways_of_another_key_are_not_heard(redis_server: RedisServer) -> None:
+    async with two_processes(redis_server.url, b"o" * 32) as pair, pair.hearer.subscribe(CHAT) as events:
+        await until(lambda: pair.teller.is_watched(CHAT))
+        pair.teller.publish(event())
+        pair.hearer.publish(event("chat_updated"))
+        await asyncio.sleep(0.3)
+        assert [one.name for one in await heard(events, 1)] == ["chat_updated"]

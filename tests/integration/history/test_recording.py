@@ -1,0 +1,272 @@
+"""What is kept of conversations, and where: on both databases, from memory and from the store alike."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import delete, text
+
+from backend.core.db.database import Database
+from backend.core.db.group_commit import GroupCommit
+from backend.core.errors import StoreUnavailable
+from backend.features.accounts.models import User
+from backend.features.generation.record import Answered
+from backend.features.history.models import Chat, StoredMessage
+from backend.features.history.upkeep import Upkeep
+from backend.llm.events import TextDelta
+from tests.fakes import team
+from tests.fakes.team import ANA, BOB
+from tests.integration.history.recording import Kept, users
+
+
+@pytest.fixture
+async def commits(database: Database) -> AsyncIterator[GroupCommit]:
+    """Yield what writes to a database with a team in it."""
+    await team.fill(database)
+    opened = GroupCommit(database)
+    opened.start()
+    yield opened
+    await opened.aclose()
+
+
+@pytest.fixture
+def kept(database: Database, commits: GroupCommit) -> Kept:
+    """A recorder."""
+    return Kept.on(database, commits)
+
+
+def shape(messages: list[StoredMessage]) -> list[tuple[int, str, str, int | None]]:
+    """Return sequence, role, text and the parent's sequence of each message."""
+    seqs = {message.id: message.seq for message in messages}
+    return [(m.seq, m.role, m.content, None if m.parent_id is None else seqs[m.parent_id]) for m in messages]
+
+
+async def test_a_question_is_kept_before_it_is_answered_and_the_answer_once(kept: Kept) -> None:
+    record, transcript = await kept.begin(users("hello"))
+    question, answer = await kept.messages()
+    assert (question.content, question.status, answer.content, answer.status) == ("hello", "complete", "", "pending")
+    transcript.append([TextDelta("hi")])
+    await record.finish(Answered("ok", backend="b", model_id="up-id", seconds=0.25))
+    await record.finish(Answered("error", error="late"))
+    _, answer = await kept.messages()
+    assert (answer.content, answer.status, answer.error) == ("hi", "complete", None)
+    assert (answer.llm_model, answer.llm_provider, answer.ms) == ("up-id", "b", 250)
+    [chat] = await kept.chats()
+    assert answer.finished_at is not None
+    assert chat.updated_at >= answer.finished_at
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+async def test_a_conversation_goes_on_in_its_chat_however_long_ago(kept: Kept, restarted: bool) -> None:
+    said = users("one")
+    for number in range(6):
+        said = await kept.ask(said, f"answer {number}")
+        said.append(("user", f"question {number}"))
+        kept.clock.at += timedelta(days=3)
+        if restarted:
+            kept = Kept.on(kept.database, kept.commits)
+    messages = await kept.messages()
+    assert [seq for seq, *_ in shape(messages)] == list(range(1, 13))
+    assert [parent for *_, parent in shape(messages)] == [None, *range(1, 12)]
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+@pytest.mark.parametrize("outcome", ["ok", "error", "interrupted"])
+async def test_asking_again_adds_an_answer_and_no_second_question(kept: Kept, restarted: bool, outcome: Any) -> None:
+    said = await kept.ask(users("hello"), "hi", outcome)
+    if restarted:
+        kept = Kept.on(kept.database, kept.commits)
+    await kept.ask(users("hello"), "good day")
+    assert shape(await kept.messages()) == [
+        (1, "user", "hello", None),
+        (2, "assistant", "hi", 1),
+        (3, "assistant", "good day", 1),
+    ]
+    said = users("hello", "good day", "bye")
+    await kept.ask(said, "so long")
+    await kept.ask(said, "bye")
+    assert shape(await kept.messages())[3:] == [
+        (4, "user", "bye", 3),
+        (5, "assistant", "so long", 4),
+        (6, "assistant", "bye", 4),
+    ]
+
+
+async def test_a_greeting_is_a_new_chat_once_the_old_one_has_gone_on_or_is_old(kept: Kept) -> None:
+    said = await kept.ask(users("hello"), "hi")
+    await kept.ask([*said, ("user", "more")], "well")
+    await kept.ask(users("hello"), "hi")
+    assert len(await kept.chats()) == 2
+    kept.clock.at += timedelta(minutes=11)
+    await kept.ask(users("hello"), "hi")
+    assert len(await kept.chats()) == 3
+
+
+async def test_an_edited_turn_continues_from_where_it_was(kept: Kept) -> None:
+    said = await kept.ask(users("one"), "first")
+    said = await kept.ask([*said, ("user", "two")], "second")
+    said = await kept.ask([*said, ("user", "three")], "third")
+    await kept.ask([*said[:2], ("user", "two, but better")], "other")
+    await kept.ask([*said[:3], ("assistant", "second, as I want it"), ("user", "three")], "mine")
+    assert shape(await kept.messages())[6:] == [
+        (7, "user", "two, but better", 2),
+        (8, "assistant", "other", 7),
+        (9, "assistant", "second, as I want it", 3),
+        (10, "user", "three", 9),
+        (11, "assistant", "mine", 10),
+    ]
+
+
+@pytest.mark.parametrize("seen", ["I was just", "I was", "I was just about"])
+async def test_a_cut_answer_is_gone_on_from_though_its_client_saw_less_or_more(kept: Kept, seen: str) -> None:
+    await kept.ask(users("go on"), "I was just", "interrupted")
+    await kept.ask(users("go on", seen, "and then?"), "done")
+    assert shape(await kept.messages())[2:] == [(3, "user", "and then?", 2), (4, "assistant", "done", 3)]
+
+
+async def test_a_conversation_from_elsewhere_begins_with_its_last_question(kept: Kept) -> None:
+    await kept.ask(users("unknown", "answer", "known"), "yes")
+    assert shape(await kept.messages()) == [(1, "user", "known", None), (2, "assistant", "yes", 1)]
+    await kept.ask(users("unknown", "answer", "known", "yes", "more"), "fine")
+    assert [content for _, _, content, _ in shape(await kept.messages())] == ["known", "yes", "more", "fine"]
+
+
+async def test_the_clients_own_id_of_a_chat_is_enough(kept: Kept) -> None:
+    await kept.ask(users("hello"), "hi", conversation="c-1")
+    await kept.ask(users("hello"), "hi", conversation="c-2")
+    await kept.ask([("system", "x"), *users("shortened by the client", "a", "next")], "ok", conversation="c-1")
+    await kept.ask(users("hello"), "hi", conversation="c-1", principal=BOB)
+    first, second, other = await kept.chats()
+    assert (first.external_id, second.external_id, other.external_id) == ("c-1", "c-2", "c-1")
+    assert shape(await kept.messages(first))[2:] == [(3, "user", "next", 2), (4, "assistant", "ok", 3)]
+    kept = Kept.on(kept.database, kept.commits)
+    await kept.ask(users("later"), "ok", conversation="c-2")
+    assert len(await kept.messages(second)) == 4
+
+
+async def test_nobody_goes_on_with_a_chat_of_somebody_elses(kept: Kept) -> None:
+    said = await kept.ask(users("hello"), "hi")
+    [chat] = await kept.chats()
+    await kept.ask([*said, ("user", "more")], "well", principal=BOB)
+    record, _ = await kept.begin([*said, ("user", "more")], BOB, chat_id=chat.id)
+    await record.finish(Answered("ok"))
+    assert len(await kept.messages(chat)) == 2
+    assert [found.user_id for found in await kept.chats()] == [ANA.user_id, BOB.user_id, BOB.user_id]
+
+
+async def test_many_at_once_in_one_chat_take_turns(kept: Kept) -> None:
+    said = await kept.ask(users("hello"), "hi")
+    other = Kept.on(kept.database, kept.commits)
+    asked = [k.ask([*said, ("user", f"question {n}")], f"answer {n}") for n in range(20) for k in (kept, other)]
+    await asyncio.gather(*asked)
+    messages = await kept.messages()
+    assert [message.seq for message in messages] == list(range(1, len(messages) + 1))
+    by_id = {message.id: message for message in messages}
+    answers = [message for message in messages if message.role == "assistant"]
+    assert len(answers) == 41
+    for answer in answers[1:]:
+        assert answer.parent_id is not None
+        assert by_id[answer.parent_id].content == answer.content.replace("answer", "question")
+
+
+async def test_two_processes_at_once_in_one_chat_take_turns(kept: Kept, address: str | None) -> None:
+    if address is None:
+        pytest.skip("an embedded database has one process")
+    said = await kept.ask(users("hello"), "hi", conversation="c")
+    database = Database(kept.database.url)
+    commits = GroupCommit(database)
+    commits.start()
+    other = Kept.on(database, commits)
+    asked = [
+        k.ask([*said, ("user", f"{n} of {name}")], "ok", conversation=conversation)
+        for n in range(15)
+        for name, k in (("one", kept), ("other", other))
+        for conversation in ("c", "new")
+    ]
+    await asyncio.gather(*asked)
+    for chat in await kept.chats():
+        messages = await kept.messages(chat)
+        assert [message.seq for message in messages] == list(range(1, len(messages) + 1))
+    assert [chat.external_id for chat in await kept.chats()] == ["c", "new"]
+    await commits.aclose()
+    await database.aclose()
+
+
+async def test_text_that_cannot_be_kept_as_it_is_fails_nothing(kept: Kept) -> None:
+    said = await kept.ask([("user", "a\x00b\ud800c")], "d\x00e\udfff")
+    await kept.ask([*said, ("user", "\x00")], "fine")
+    assert [message.content for message in await kept.messages()] == [
+        "a\ufffdb\ufffdc",
+        "d\ufffde\ufffd",
+        "\ufffd",
+        "fine",
+    ]
+
+
+async def test_who_left_before_anything_was_asked_leaves_no_pending_answer(kept: Kept) -> None:
+    for _ in range(5):
+        beginning = asyncio.create_task(kept.begin(users("hello")))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        beginning.cancel()
+        await asyncio.wait({beginning})
+    await kept.ask(users("last"), "fine", principal=BOB)  # what was begun before is written by now
+    async with asyncio.timeout(10):
+        while True:
+            async with kept.database.reading() as session:
+                found = await session.execute(text("select status, count(*) from messages group by status"))
+            counts = {status: count for status, count in found}  # noqa: C416 (rows, not pairs)
+            if "pending" not in counts:
+                break
+            await asyncio.sleep(0.02)
+    assert counts["interrupted"] == 5
+
+
+async def test_a_chat_that_is_removed_meanwhile_is_not_written_to(kept: Kept) -> None:
+    said = await kept.ask(users("hello"), "hi")
+    record, _ = await kept.begin([*said, ("user", "more")])
+    async with kept.database.transaction() as session:
+        await session.execute(delete(Chat))
+    await record.finish(Answered("ok"))
+    assert await kept.chats() == []
+    await kept.ask([*said, ("user", "more")], "well")
+    assert len(await kept.messages()) == 2
+
+
+async def test_a_store_that_is_away_at_the_beginning_is_told(kept: Kept) -> None:
+    async with kept.database.transaction() as session:
+        await session.execute(delete(User).where(User.id == ANA.user_id))
+    with pytest.raises(StoreUnavailable):
+        await kept.begin(users("hello"))
+    await kept.ask(users("hello"), "hi", principal=BOB)
+
+
+async def test_what_a_dead_process_left_becomes_interrupted(kept: Kept, address: str | None) -> None:
+    await kept.begin(users("hello"))
+    kept.clock.at -= timedelta(hours=1)
+    await kept.begin(users("other"))
+    upkeep = Upkeep(kept.database, timedelta(minutes=10))
+    assert await upkeep.sweep() == 1
+    await upkeep.begin()
+    statuses = [(await kept.messages(chat))[1].status for chat in await kept.chats()]
+    assert sorted(statuses) == ["interrupted", "interrupted" if address is None else "pending"]
+
+
+async def test_chats_nobody_used_for_long_are_removed_in_pieces(kept: Kept) -> None:
+    for number in range(3):
+        await kept.ask(users(f"old {number}"), "hi")
+    kept.clock.at += timedelta(days=40)
+    await kept.ask(users("new"), "hi")
+    upkeep = Upkeep(kept.database, timedelta(minutes=10), timedelta(days=30), kept.clock.now)
+    assert await upkeep.prune() == 3
+    assert [chat.title for chat in await kept.chats()] == ["new"]
+    assert await Upkeep(kept.database, timedelta(minutes=10), None, kept.clock.now).prune() == 0
+
+
+async def test_ids_are_everybodys_own_even_when_guessed(kept: Kept) -> None:
+    record, _ = await kept.begin(users("hello"), chat_id=uuid.uuid4())
+    await record.finish(Answered("ok"))
+    assert len(await kept.chats()) == 1
