@@ -112,7 +112,8 @@ async def open_container(settings: Settings) -> AsyncIterator[Container]:
         usage = await stack.enter_async_context(open_usage(settings, ground.database, ground.commits, ground.audit))
         history = await stack.enter_async_context(open_history(settings, ground.database, ground.commits, ground.bus))
         retrieval = build_retrieval(settings, ground.database, close_later)
-        generation = _generation(settings, (usage.recorder, *history.recorders), ground.database, retrieval)
+        augmenter = KnowledgeAugmenter(ground.database, retrieval, history.service.find)
+        generation = _generation(settings, (usage.recorder, *history.recorders), augmenter)
         intake = Intake(catalog, generation, recent)
         library = await open_library(stack, settings, ground, history.service, retrieval, catalog, generation)
         agents = AgentService(ground.database, index, catalog, ground.audit)
@@ -198,9 +199,8 @@ def _audio_api(intake: Intake, bodies: BodyLimits, max_bytes: int) -> AudioApi:
 
 
 def _generation(
-    settings: Settings, recorders: tuple[Recorder, ...], database: Database, retrieval: Retrieval
+    settings: Settings, recorders: tuple[Recorder, ...], augmenter: KnowledgeAugmenter
 ) -> GenerationService:
-    augmenter = KnowledgeAugmenter(database, retrieval)
     return GenerationService(Admission(_admission_limits(settings)), recorders, augmenter=augmenter)
 
 

@@ -22,6 +22,7 @@ from backend.features.history.switches import Switches
 from backend.features.history.telling import Running, Teller
 from backend.features.history.turns import Fingerprint, keepable, kept_calls, read_conversation
 from backend.features.history.writing import Closing, HistoryWriter
+from backend.llm.grounding import write_sources
 from backend.llm.types import ChatRequest
 
 _log = get_logger(__name__)
@@ -181,6 +182,7 @@ class ChatRecord:
             content=keepable(said.text),
             thinking=keepable(said.thinking),
             tool_calls=kept_calls(said.tool_calls),
+            sources=() if answered.grounding is None else write_sources(answered.grounding.sources),
             llm_model=keepable(answered.model_id)[:_MAX_NAME] or None,
             llm_provider=answered.backend[:100] or None,
             error=keepable(answered.error)[:_MAX_ERROR] or None,
@@ -196,4 +198,4 @@ class ChatRecord:
 def answer_values(status: str, **values: Any) -> dict[str, Any]:
     """Return the columns of an ended answer; what is not said is empty."""
     empty = dict.fromkeys(("llm_model", "llm_provider", "error", "prompt_tokens", "completion_tokens", "ms"))
-    return {"content": "", "thinking": "", "tool_calls": (), **empty, **values, "status": status}
+    return {"content": "", "thinking": "", "tool_calls": (), "sources": (), **empty, **values, "status": status}

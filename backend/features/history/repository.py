@@ -25,6 +25,12 @@ class ChatRepository:
         found: Chat | None = await session.scalar(select(Chat).where(Chat.id == chat_id, Chat.user_id == user_id))
         return found
 
+    async def named(self, session: AsyncSession, user_id: uuid.UUID, external_id: str) -> uuid.UUID | None:
+        """Return the chat of the account that its client calls so, or None."""
+        wanted = select(Chat.id).where(Chat.user_id == user_id, Chat.external_id == external_id)
+        found: uuid.UUID | None = await session.scalar(wanted)
+        return found
+
     async def page(self, session: AsyncSession, user_id: uuid.UUID, query: PageQuery) -> Sequence[Chat]:
         """Return chats, the one that was used last first."""
         return (await session.scalars(_newest(user_id).offset(query.skip).limit(query.limit))).all()

@@ -8,6 +8,7 @@ from backend.core.db.database import Database
 from backend.core.db.pages import Page, PageQuery
 from backend.core.db.tables import utc_now
 from backend.core.errors import NotFound
+from backend.features.auth.context import CallContext
 from backend.features.auth.principal import Permission, Principal
 from backend.features.history.models import Chat, StoredMessage
 from backend.features.history.repository import ChatRepository, SwitchRepository
@@ -94,6 +95,14 @@ class HistoryService:
             return False
         async with self._database.reading() as session:
             return await self._chats.get(session, principal.user_id, chat_id) is not None
+
+    async def find(self, context: CallContext) -> uuid.UUID | None:
+        """Return the chat of the caller's that a request continues, as far as it says so itself."""
+        user_id = context.principal.user_id
+        if context.chat_id is not None or user_id is None or not context.conversation:
+            return context.chat_id
+        async with self._database.reading() as session:
+            return await self._chats.named(session, user_id, context.conversation)
 
     async def create(
         self, principal: Principal, title: str, model: str = "", agent_id: uuid.UUID | None = None

@@ -18,7 +18,7 @@ from backend.features.history.placing import Opened, Opening, Placing
 
 _CHANGES = ("last_seq", "last_turn_id", "last_answer_id", "updated_at", "model")
 _ENDS = (
-    *("content", "thinking", "tool_calls", "llm_model", "llm_provider", "status", "error"),
+    *("content", "thinking", "tool_calls", "sources", "llm_model", "llm_provider", "status", "error"),
     *("prompt_tokens", "completion_tokens", "ms", "prefix_hash", "finished_at"),
 )
 _chats: Any = Chat.__table__

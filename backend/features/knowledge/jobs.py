@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import CursorResult, Select, and_, or_, select, update
+from sqlalchemy import CursorResult, Select, and_, column, exists, or_, select, table, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from backend.core.db.database import Database
@@ -22,6 +22,7 @@ MAX_ATTEMPTS = 4
 _INTERRUPTED = "reading this document was interrupted too often; split it, or ask an administrator to try again"
 _UPLOAD_HOURS = 6
 """After which an upload that nobody finished counts as given up."""
+_chats = table("chats", column("id", Document.id.type))
 
 
 class ClaimLost(Exception):
@@ -115,9 +116,10 @@ class Jobs:
             return None if document is None else state_of(document)
 
     async def sweep(self) -> None:
-        """Let documents go whose owner, collection or agent is gone, and uploads that were never finished."""
+        """Let documents go whose owner, collection, agent or chat is gone, and uploads that were never finished."""
         homeless = or_(
             Document.owner_id.is_(None),
+            and_(Document.chat_id.is_not(None), ~exists().where(_chats.c.id == Document.chat_id)),
             and_(Document.collection_id.is_(None), Document.agent_id.is_(None), Document.chat_id.is_(None)),
         )
         old = utc_now() - timedelta(hours=_UPLOAD_HOURS)
