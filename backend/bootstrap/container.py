@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, replace
 
 from backend.bootstrap.agents import open_index
@@ -97,10 +97,7 @@ async def open_container(settings: Settings) -> AsyncIterator[Container]:
     """Yield the container; the application, the command line and tests all get theirs here."""
     accepted = _checked(settings)
     async with contextlib.AsyncExitStack() as stack:
-
-        def close_later(upstream: Upstream) -> None:
-            stack.push_async_callback(upstream.aclose)
-
+        close_later = _closing(stack)
         ground = await open_ground(stack, settings, signing_key(prepared(settings)))
         backends = await open_backends(settings, close_later)
         index = await stack.enter_async_context(open_index(ground.database))
@@ -144,6 +141,15 @@ async def open_container(settings: Settings) -> AsyncIterator[Container]:
             anthropic_api=AnthropicApi(Messages(intake), bodies),
             openai_api=OpenAIApi(OpenAIInference(intake), OpenAIModels(catalog), bodies),
         )
+
+
+def _closing(stack: contextlib.AsyncExitStack) -> Callable[[Upstream], None]:
+    """Return what has the stack close an upstream."""
+
+    def close_later(upstream: Upstream) -> None:
+        stack.push_async_callback(upstream.aclose)
+
+    return close_later
 
 
 def _checked(settings: Settings) -> Mapping[str, frozenset[Permission]] | None:
