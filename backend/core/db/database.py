@@ -16,7 +16,8 @@ from sqlalchemy import create_engine, event, make_url, text
 from sqlalchemy.engine import URL, Connection, Engine
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, StatementError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.pool import NullPool
 
 from backend.core.errors import ConfigurationError, Conflict, InvalidRequest, StoreUnavailable
 
@@ -70,8 +71,21 @@ class Database:
 
     @property
     def engine(self) -> AsyncEngine:
-        """The engine, for migrations."""
+        """The engine, for looking at the tables."""
         return self._engine
+
+    @contextlib.asynccontextmanager
+    async def unhurried(self) -> AsyncIterator[AsyncConnection]:
+        """Yield a connection in a transaction whose statements may take as long as they need, for migrations."""
+        if self.is_embedded:
+            async with self._engine.begin() as connection:
+                yield connection
+            return
+        engine = create_async_engine(
+            self.url, poolclass=NullPool, hide_parameters=True, connect_args={"timeout": _CONNECT_SECONDS}
+        )
+        async with engine.begin() as connection:
+            yield connection
 
     @contextlib.asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncSession]:

@@ -68,7 +68,7 @@ class Placing:
         self.states = places.lock(connection, chats)
 
     def place(self, opening: Opening) -> Opened | None:
-        """Decide where a request belongs, and note what is to be written; None when it names a chat that is not there."""
+        """Decide where a request belongs, and note what is to be written; None when the chat it names is not there."""
         turns = opening.conversation.turns
         state, found = self._decide(opening)
         known, parent = opening.conversation.known, None
