@@ -19,7 +19,7 @@ _MAX_WORDS = 12
 MAX_FOUND = 1000
 """Titles and messages, newest first, that one search looks at."""
 _BATCH = 500
-_MERGED_PAGES = 500
+_MERGED_PAGES = 200
 """Of the index, that one transaction merges: no writer waits long for it."""
 _MERGE_DID_SOMETHING = 2
 """Rows that SQLite says were changed: one is the command itself."""

@@ -326,8 +326,8 @@ async def test_an_answer_is_kept_though_the_queue_was_full_at_its_end(kept: Kept
     busy.is_full = True
     await record.finish(Answered("ok"))
     async with asyncio.timeout(10):
-        while (await kept.messages())[1].status != "complete":
-            await asyncio.sleep(0.05)  # noqa: ASYNC110 (another connection writes)
+        while (await kept.messages())[1].status != "complete":  # noqa: ASYNC110 (another connection writes)
+            await asyncio.sleep(0.05)
     assert (await kept.messages())[1].content == "hi"
 
 
