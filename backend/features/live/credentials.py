@@ -48,7 +48,7 @@ def scope_of(opened_by: Mapping[str, Any], auth: object) -> dict[str, Any]:
 
 
 def owner_of(principal: Principal) -> uuid.UUID:
-    """Return whose socket this credential opens; raise unless it is an account's own, as `ACCOUNTS` does for requests."""
+    """Return whose socket this credential opens; raise unless it is an account's own, as `ACCOUNTS` does."""
     if principal.is_forwarded:
         raise NotPermitted(_FORWARDED)
     if principal.user_id is None:
