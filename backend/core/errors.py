@@ -7,7 +7,8 @@ GatewayError 500
  |- NotFound 404             Conflict 409           PayloadTooLarge 413
  |- Unprocessable 422        well-formed, but names what is not there
  |- RateLimited 429          carries retry_after    ClientGone 499 (never seen, only logged)
- |   '- QuotaExceeded 429    a quota of tokens a day has no room for the request
+ |   |- QuotaExceeded 429    a quota of tokens a day has no room for the request
+ |   '- TooManyAttempts 429  somebody tried to log in too often: see features.accounts.attempts
  |- Overloaded 503           the gateway's own queue is full; carries retry_after
  |- StoreUnavailable 503     a store of our own does not answer
  |- IdentityProviderFailed 502  the login provider does not answer, or not as it should

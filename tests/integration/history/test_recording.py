@@ -14,13 +14,17 @@ from backend.core.db.database import Database
 from backend.core.db.group_commit import GroupCommit
 from backend.core.errors import NotFound, Overloaded, StoreUnavailable
 from backend.features.accounts.models import User
-from backend.features.generation.record import Answered
+from backend.features.auth.context import CallContext
+from backend.features.generation.record import Answered, Asked
+from backend.features.generation.transcript import Transcript
 from backend.features.history.models import Chat, StoredMessage
 from backend.features.history.upkeep import Upkeep
 from backend.llm.events import TextDelta
+from backend.llm.types import ChatRequest
 from tests.fakes import team
+from tests.fakes.providers import ScriptedProvider, backend_of, info, model_of
 from tests.fakes.team import ANA, BOB
-from tests.integration.history.recording import Kept, users
+from tests.integration.history.recording import Kept, messages_of, users
 
 
 @pytest.fixture
@@ -344,3 +348,13 @@ async def test_nobody_waits_for_ever_for_a_store(
         await record.finish(Answered("ok"))
         with pytest.raises(StoreUnavailable):
             await kept.begin(users("other"))
+
+
+async def test_nothing_is_kept_of_people_whom_a_front_end_serves_without_an_account(kept: Kept) -> None:
+    model = model_of(backend_of(ScriptedProvider(), "b"), known=info("up-id"))
+    request = ChatRequest("M", messages_of(*users("what may my boss not know?")))
+    for serves_others in (True, False):
+        asker = CallContext(replace(ANA, serves_others=serves_others))
+        record = await kept.recorder.begin(Asked(asker, model, request, lambda: 1, Transcript()))
+        assert (record is None) == serves_others
+        assert bool(await kept.chats()) != serves_others
