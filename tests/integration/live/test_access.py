@@ -46,7 +46,7 @@ async def test_a_suspended_user_loses_every_socket_at_once_and_gets_no_new_one(
         await client.until_heard("ended")
         await client.until_cut()
     assert other.socket.connected
-    with pytest.raises(Exception, match="not valid here"):
+    with pytest.raises(Exception, match="no longer valid"):
         await live.client(eve.token)
 
 
