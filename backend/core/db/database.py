@@ -19,16 +19,12 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.pool import NullPool
 
-from backend.core.errors import ConfigurationError, Conflict, InvalidRequest, StoreUnavailable
+from backend.core.errors import Collided, ConfigurationError, Conflict, InvalidRequest, StoreUnavailable
 
 Transaction = AsyncSession
 """What queries run in: a transaction that `Database.transaction` or `Database.reading` opened."""
 
 Result = TypeVar("Result")
-
-
-class Collided(StoreUnavailable):
-    """Two transactions were in each other's way and this one gave in; the same again may go well at once."""
 
 
 _BEGIN = "sqlite_begin"

@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 
 from sqlalchemy.engine import Connection
 
-from backend.core.db.database import Collided, Database
-from backend.core.errors import Overloaded, StoreUnavailable
+from backend.core.db.database import Database
+from backend.core.errors import Collided, Overloaded, StoreUnavailable
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

@@ -133,7 +133,7 @@ def _read(raw: bytes) -> MessageSend:
     try:
         return MessageSend.model_validate_json(raw or b"{}")
     except ValidationError as error:
-        found = error.errors(include_url=False, include_input=False, include_context=False)
+        found = error.errors(include_url=False, include_input=False)
         raise RequestValidationError([{**one, "loc": ("body", *one["loc"])} for one in found]) from None
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Column, Connection, Integer, MetaData, Table, insert, select
 
-from backend.core.db.database import Collided, Database, database_url
+from backend.core.db.database import Database, database_url
 from backend.core.db.group_commit import GroupCommit
-from backend.core.errors import Conflict, Overloaded, StoreUnavailable
+from backend.core.errors import Collided, Conflict, Overloaded, StoreUnavailable
 from tests.fixtures.databases import PostgresServer, postgres
 
 __all__ = ["postgres"]
