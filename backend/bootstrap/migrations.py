@@ -24,7 +24,7 @@ def script_config() -> Config:
 
 async def migrate(database: Database) -> None:
     """Run every step that is due; two processes at once do no harm, one waits for the other."""
-    async with database.engine.begin() as connection:
+    async with database.unhurried() as connection:
         await connection.run_sync(_upgrade)
 
 

@@ -7,9 +7,11 @@ GatewayError 500
  |- NotFound 404             Conflict 409           PayloadTooLarge 413
  |- Unprocessable 422        well-formed, but names what is not there
  |- RateLimited 429          carries retry_after    ClientGone 499 (never seen, only logged)
- |   '- QuotaExceeded 429    a quota of tokens a day has no room for the request
+ |   |- QuotaExceeded 429    a quota of tokens a day has no room for the request
+ |   '- TooManyAttempts 429  somebody tried to log in too often: see features.accounts.attempts
  |- Overloaded 503           the gateway's own queue is full; carries retry_after
  |- StoreUnavailable 503     a store of our own does not answer
+ |   '- Collided 503         another transaction was in the way of this one
  |- IdentityProviderFailed 502  the login provider does not answer, or not as it should
  '- ProviderError 502        an upstream failed: see backend.llm.errors
 
@@ -111,6 +113,10 @@ class StoreUnavailable(GatewayError):
     """A store of our own does not answer."""
 
     status = 503
+
+
+class Collided(StoreUnavailable):
+    """Two transactions were in each other's way and this one gave in; the same again may go well at once."""
 
 
 class IdentityProviderFailed(GatewayError):

@@ -12,7 +12,7 @@ import structlog
 from backend.core.shared import SharedStore, open_shared_store
 from backend.features.live import bus as module
 from backend.features.live.bus import MemoryBus
-from backend.features.live.events import DELTA, LiveEvent
+from backend.features.live.events import DELTA, MOST_CHARACTERS, LiveEvent
 from backend.features.live.shared_bus import SharedBus
 from tests.fixtures.redis import RedisServer, redis_server
 
@@ -228,3 +228,15 @@ async def test_gateways_of_another_key_are_not_heard(redis_server: RedisServer) 
         pair.hearer.publish(event("chat_updated"))
         await asyncio.sleep(0.3)
         assert [one.name for one in await heard(events, 1)] == ["chat_updated"]
+
+
+async def test_a_long_text_is_cut_and_says_so(pair: Pair) -> None:
+    async with pair.hearer.subscribe(CHAT) as events:
+        await until(lambda: pair.teller.is_watched(CHAT))
+        whole = {"content": "a" * MOST_CHARACTERS, "thinking": ""}
+        for data in ({"content": "a" * 10**6, "thinking": "b" * 10**6, "status": "complete"}, whole):
+            pair.teller.publish(LiveEvent(CHAT, "message_completed", data))
+        cut, untouched = [await asyncio.wait_for(anext(events), SECONDS) for _ in range(2)]
+    assert (len(cut.data["content"]), len(cut.data["thinking"])) == (MOST_CHARACTERS, MOST_CHARACTERS)
+    assert (cut.data["truncated"], cut.data["status"]) == (True, "complete")
+    assert untouched.data == whole

@@ -16,23 +16,28 @@ from sqlalchemy import create_engine, event, make_url, text
 from sqlalchemy.engine import URL, Connection, Engine
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, StatementError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.pool import NullPool
 
-from backend.core.errors import ConfigurationError, Conflict, InvalidRequest, StoreUnavailable
+from backend.core.errors import Collided, ConfigurationError, Conflict, InvalidRequest, StoreUnavailable
 
 Transaction = AsyncSession
 """What queries run in: a transaction that `Database.transaction` or `Database.reading` opened."""
 
 Result = TypeVar("Result")
 
+
 _BEGIN = "sqlite_begin"
 _DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg", "postgres": "postgresql+asyncpg"}
 _BUSY_MS = 10_000
 _POOL_SECONDS = 5.0
+_CONNECT_SECONDS = 5
+_COMMAND_SECONDS = 30
+_COLLISION = "40"
 _BAD_DATA = "22"
 """How codes of errors begin that are about a value: a NUL in a text, a number or a time out of range."""
-_AWAY = ("08", "28", "3D", "40", "53", "57")
-"""Those of a server that lets nobody in, is full or on its way down, or had two transactions in each other's way."""
+_AWAY = ("08", "28", "3D", "53", "57")
+"""Those of a server that lets nobody in, is full or on its way down."""
 _SILENT = "the gateway's database does not answer; try again"
 _UNKEEPABLE = "a value holds a character, a number or a time that cannot be kept; correct it"
 
@@ -62,8 +67,21 @@ class Database:
 
     @property
     def engine(self) -> AsyncEngine:
-        """The engine, for migrations."""
+        """The engine, for looking at the tables."""
         return self._engine
+
+    @contextlib.asynccontextmanager
+    async def unhurried(self) -> AsyncIterator[AsyncConnection]:
+        """Yield a connection in a transaction whose statements may take as long as they need, for migrations."""
+        if self.is_embedded:
+            async with self._engine.begin() as connection:
+                yield connection
+            return
+        engine = create_async_engine(
+            self.url, poolclass=NullPool, hide_parameters=True, connect_args={"timeout": _CONNECT_SECONDS}
+        )
+        async with engine.begin() as connection:
+            yield connection
 
     @contextlib.asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncSession]:
@@ -177,12 +195,16 @@ def _told() -> Iterator[None]:
     except IntegrityError as error:
         raise Conflict("something like this exists already, or is still in use") from error
     except (OperationalError, PoolTimeout, TimeoutError, OSError) as error:
+        if isinstance(error, OperationalError) and _sqlstate(error).startswith(_COLLISION):
+            raise Collided(_SILENT, retry_after=2.0) from error
         raise StoreUnavailable(_SILENT, retry_after=2.0) from error
     except UnicodeEncodeError:
         raise InvalidRequest(_UNKEEPABLE) from None
     except StatementError as error:
         if isinstance(error.orig, OverflowError | UnicodeEncodeError) or _sqlstate(error).startswith(_BAD_DATA):
             raise InvalidRequest(_UNKEEPABLE) from None
+        if _sqlstate(error).startswith(_COLLISION):
+            raise Collided(_SILENT, retry_after=2.0) from error
         if _sqlstate(error).startswith(_AWAY) or (isinstance(error, DBAPIError) and error.connection_invalidated):
             raise StoreUnavailable(_SILENT, retry_after=2.0) from error
         raise
@@ -196,7 +218,13 @@ def _sqlstate(error: StatementError) -> str:
 def _open_engine(url: URL, *, is_embedded: bool) -> AsyncEngine:
     if not is_embedded:
         return create_async_engine(
-            url, pool_size=10, max_overflow=10, pool_timeout=_POOL_SECONDS, pool_pre_ping=True, hide_parameters=True
+            url,
+            pool_size=10,
+            max_overflow=10,
+            pool_timeout=_POOL_SECONDS,
+            pool_pre_ping=True,
+            hide_parameters=True,
+            connect_args={"timeout": _CONNECT_SECONDS, "command_timeout": _COMMAND_SECONDS},
         )
     if url.database:
         Path(url.database).parent.mkdir(parents=True, exist_ok=True, mode=0o700)

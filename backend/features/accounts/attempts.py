@@ -15,8 +15,8 @@ _TOLD = "told"
 class TooManyAttempts(RateLimited):
     """Somebody tried too often; `is_first` when nobody was told so before in the same window."""
 
-    def __init__(self, wait: float, *, is_first: bool) -> None:
-        super().__init__(f"too many attempts; try again in {math.ceil(wait)} s", retry_after=wait)
+    def __init__(self, message: str, *, retry_after: float | None = None, is_first: bool = False) -> None:
+        super().__init__(message, retry_after=retry_after)
         self.is_first = is_first
 
 
@@ -53,7 +53,8 @@ class Attempts:
             if (wait := await self._windows.hit(rule, attempt, who)) is not None:
                 once = type(rule)(1, rule.multiples)
                 is_first = await self._windows.hit(once, _TOLD, attempt, who) is None
-                raise TooManyAttempts(wait, is_first=is_first)
+                told = f"too many attempts; try again in {math.ceil(wait)} s"
+                raise TooManyAttempts(told, retry_after=wait, is_first=is_first)
 
     async def forgive(self, attempt: Attempt, who: str) -> None:
         """Forget the attempts of somebody who has shown to be right."""

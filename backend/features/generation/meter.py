@@ -66,7 +66,12 @@ class Meter:
         return self.usage
 
     def abandoned(self, error: BaseException) -> Usage:
-        """Return the counts of a request that was never answered: what a caller who left let an upstream read."""
+        """Return the counts of a request whose caller got nothing.
+
+        They are those of all that came from the upstream; where nothing did, what a caller who left let it read.
+        """
+        if (came := self.settle()) != Usage():
+            return came
         if isinstance(error, Exception) or not self._is_sent:
             return Usage(0, 0)
         return Usage(max(self._estimate_prompt() // CHARACTERS_PER_TOKEN, 0), 0)

@@ -23,7 +23,12 @@ from backend.features.generation.admission import Admission
 from backend.features.generation.answer import EncodedAnswer, VerbatimAnswer
 from backend.features.generation.augment import Augmented, Augmenter, GroundedStream
 from backend.features.generation.enrich import enrich
-from backend.features.generation.estimate import CHARACTERS_PER_TOKEN, estimate_tokens, prompt_characters
+from backend.features.generation.estimate import (
+    CHARACTERS_PER_TOKEN,
+    estimate_speech,
+    estimate_tokens,
+    prompt_characters,
+)
 from backend.features.generation.meter import Meter
 from backend.features.generation.record import Answered, Asked, Outcome, Recorder, Records, came_to_nothing
 from backend.features.generation.routing import RetryBudget, choose
@@ -147,20 +152,25 @@ class GenerationService:
                 raise UnsupportedFeature(_NO_SPEECH)
             return await candidate.backend.transcriber.transcribe(replace(request, model=candidate.info.model_id))
 
-        def usage(done: Transcription) -> Usage:
-            return Usage(done.prompt_tokens, done.completion_tokens)
+        def guess() -> int:
+            return estimate_speech(request)
 
-        return await self._ask(Asked(context, model, request, lambda: 1, Transcript()), transcribe_at, usage)
+        def usage(done: Transcription) -> Usage:
+            written = done.completion_tokens or len(done.text) // CHARACTERS_PER_TOKEN
+            return Usage(done.prompt_tokens or guess(), written)
+
+        return await self._ask(Asked(context, model, request, guess, Transcript()), transcribe_at, usage)
 
     async def _ask(
         self, asked: Asked, call: Callable[[Candidate], Awaitable[Result]], usage_of: Callable[[Result], Usage]
     ) -> Result:
         """Run a call whose result comes in one piece, and settle it."""
-        meter = Meter(monotonic_ns(), lambda: 0)
+        meter = Meter(monotonic_ns(), lambda: asked.estimate() * CHARACTERS_PER_TOKEN)
 
         async def call_at(candidate: Candidate, records: Records) -> Result:
             permit = candidate.backend.breaker.acquire()
             candidate.backend.in_flight += 1
+            meter.sent()
             try:
                 done = await call(candidate)
                 permit.succeed()

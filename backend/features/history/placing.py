@@ -13,6 +13,8 @@ from backend.features.history.places import ChatState, Found, Place, Places
 from backend.features.history.turns import Conversation, Turn
 
 _TITLE_CHARACTERS = 80
+_MOST_TURNS = 500
+"""New turns of one request that are kept, the last ones."""
 _SAME_AGAIN = timedelta(minutes=10)
 """How long the first turn of a chat, sent once more, is taken for the same one and not for a new chat."""
 
@@ -65,8 +67,8 @@ class Placing:
         chats = {chat for chat, _ in self._found.values() if chat is not None}
         self.states = places.lock(connection, chats)
 
-    def place(self, opening: Opening) -> Opened:
-        """Decide where a request belongs, and note what is to be written."""
+    def place(self, opening: Opening) -> Opened | None:
+        """Decide where a request belongs, and note what is to be written; None when the chat it names is not there."""
         turns = opening.conversation.turns
         state, found = self._decide(opening)
         known, parent = opening.conversation.known, None
@@ -74,11 +76,14 @@ class Placing:
             known, parent = found[0], found[1].message_id
         elif state is not None:
             parent = state.last_answer_id or state.last_turn_id
+        if state is None and opening.chat_id is not None:
+            return None
         if state is None:
             state = self._add_chat(opening)
         elif state.id not in self.new_chats:
             self.changed_chats.add(state.id)
         state.updated_at, state.model = opening.at, opening.model
+        known = max(known, len(turns) - _MOST_TURNS)
         for turn in turns[known:]:
             parent = self._add_turn(opening, state, parent, turn)
         self._add(opening, state, parent, {"id": opening.answer_id, "role": "assistant", "status": PENDING})
@@ -106,7 +111,7 @@ class Placing:
         recalled = self._places.recall(opening.conversation, chat if is_named else None)
         if recalled is not None:
             found, chat = recalled, recalled[1].chat_id
-        state = None if chat is None else self._state(chat)
+        state = None if chat is None else self.states.get(chat)  # all are locked by now: one by one is no order
         if state is None or state.user_id != opening.user_id:
             return None, None
         if found is None:
@@ -123,11 +128,6 @@ class Placing:
             return found
         cut = self._places.find_cut(self._connection, place, turns[known])
         return found if cut is None else (known + 1, cut)
-
-    def _state(self, chat_id: uuid.UUID) -> ChatState | None:
-        if chat_id not in self.states:
-            self.states.update(self._places.lock(self._connection, {chat_id}))
-        return self.states.get(chat_id)
 
     def _add_chat(self, opening: Opening) -> ChatState:
         state = ChatState(uuid.uuid4(), opening.user_id, opening.at, opening.model)

@@ -1,6 +1,7 @@
 """Keeps the conversations of callers with an account, as the pipeline's recorder."""
 
 import asyncio
+import contextlib
 import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ from typing import Any
 
 from backend.core.db.group_commit import GroupCommit
 from backend.core.db.tables import utc_now
-from backend.core.errors import Conflict, GatewayError, StoreUnavailable
+from backend.core.errors import Conflict, GatewayError, NotFound, Overloaded, StoreUnavailable
 from backend.core.logging import get_logger
 from backend.features.auth.context import CallContext
 from backend.features.generation.housekeeping import is_housekeeping
@@ -29,10 +30,15 @@ _log = get_logger(__name__)
 
 _STATUS = {"ok": COMPLETE, "interrupted": INTERRUPTED, "error": ERROR}
 _MOST_TRIES = 6
+_OPEN_SECONDS = 10.0
+_CLOSE_SECONDS = 5.0
+"""How long a request waits for the store; what it writes stays in the queue."""
 _MAX_ERROR = 500
 _MAX_NAME = 600
 _LARGE = 2**18
 """Characters of images from which on they are looked at beside the loop."""
+_MANY = 2_000
+"""Messages from which on they are."""
 _AWAY = "your history cannot be kept right now, so nothing was asked; try again"
 
 
@@ -65,6 +71,7 @@ class HistoryRecorder:
         self._changed = changed
         self.teller = teller
         self._now = now
+        commits.when_undone(writer.places.forget)
 
     async def begin(self, asked: Asked) -> "ChatRecord | None":
         """See `Recorder.begin`."""
@@ -89,7 +96,7 @@ class HistoryRecorder:
 
     async def _opening(self, asked: Asked, user_id: uuid.UUID, request: ChatRequest) -> Opening:
         messages, context, preset = request.messages, asked.context, asked.model.preset
-        if sum(len(image.data) for message in messages for image in message.images) > _LARGE:
+        if len(messages) >= _MANY or sum(len(image.data) for message in messages for image in message.images) > _LARGE:
             conversation = await asyncio.to_thread(read_conversation, user_id, messages)
         else:
             conversation = read_conversation(user_id, messages)
@@ -106,55 +113,65 @@ class HistoryRecorder:
 
     async def _open(self, opening: Opening) -> Opened:
         try:
-            return await self._written(opening)
-        except Conflict:
-            # Another process made the same chat at the same time, or the agent was just removed.
-            self._writer.places.forget()
+            try:
+                opened = await self._written(opening)
+            except Conflict:
+                # Another process made the same chat at the same time, or the agent was just removed.
+                opened = await self._written(opening)
         except GatewayError as error:
-            self._writer.places.forget()
             raise StoreUnavailable(_AWAY, retry_after=2.0) from error
-        try:
-            return await self._written(opening)
-        except GatewayError as error:
-            self._writer.places.forget()
-            raise StoreUnavailable(_AWAY, retry_after=2.0) from error
+        if opened is None:
+            raise NotFound("there is no such chat")
+        return opened
 
-    async def _written(self, opening: Opening) -> Opened:
+    async def _written(self, opening: Opening) -> Opened | None:
         writing = self._commits.write(self._writer.open, opening)
         try:
-            return await asyncio.shield(writing)
-        except asyncio.CancelledError:
+            async with asyncio.timeout(_OPEN_SECONDS):
+                return await asyncio.shield(writing)
+        except (asyncio.CancelledError, TimeoutError) as error:
             writing.add_done_callback(lambda done: self._abandon(done, opening))
+            if isinstance(error, TimeoutError):
+                raise StoreUnavailable(_AWAY, retry_after=2.0) from error
             raise
 
-    def _abandon(self, done: "asyncio.Future[Opened]", opening: Opening) -> None:
+    def _abandon(self, done: "asyncio.Future[Opened | None]", opening: Opening) -> None:
         """End what was begun for a caller who had left already."""
-        if done.cancelled() or done.exception() is not None:
+        if done.cancelled() or done.exception() is not None or (opened := done.result()) is None:
             return
         values = answer_values(INTERRUPTED)
         fingerprint = opening.conversation.fingerprint.add("assistant", "")
-        self._late(Closing(done.result(), self._now(), fingerprint.digest(), values), 0)
+        self._close(Closing(opened, self._now(), fingerprint.digest(), values))
 
-    def close(self, closing: Closing, tries: int = 0) -> Awaitable[None]:
-        """Write how an answer ended; while the store is away, once more a little later.
+    def close(self, closing: Closing) -> Awaitable[None]:
+        """Write how an answer ended; while the store is away or full, again a little later.
 
-        What is never written is marked as interrupted by `Upkeep`.
+        Whoever awaits the result only waits, and not for long. What is never written is marked as interrupted by
+        `Upkeep`.
         """
+        return _safe(self._close(closing))
+
+    def _close(self, closing: Closing, tries: int = 0) -> "asyncio.Future[None] | None":
         self._changed()
-        writing = self._commits.write(self._writer.close, closing)
-        writing.add_done_callback(partial(self._again, closing, tries))
+        try:
+            writing = self._commits.write(self._writer.close, closing)
+        except Overloaded as error:
+            self._again(closing, tries, error)
+            return None
+        writing.add_done_callback(partial(self._check, closing, tries))
         return writing
 
-    def _again(self, closing: Closing, tries: int, done: "asyncio.Future[None]") -> None:
-        if done.cancelled() or not isinstance(done.exception(), StoreUnavailable) or tries >= _MOST_TRIES:
-            return
-        asyncio.get_running_loop().call_later(2**tries, self._late, closing, tries + 1)
+    def _check(self, closing: Closing, tries: int, done: "asyncio.Future[None]") -> None:
+        if not done.cancelled() and (error := done.exception()) is not None:
+            self._again(closing, tries, error)
 
-    def _late(self, closing: Closing, tries: int) -> None:
-        try:
-            self.close(closing, tries)
-        except GatewayError as error:
-            _log.warning("answer_not_kept", reason=error.message)
+    def _again(self, closing: Closing, tries: int, error: BaseException) -> None:
+        """Try once more if that may help."""
+        most = _MOST_TRIES if isinstance(error, StoreUnavailable | Overloaded) else int(isinstance(error, Conflict))
+        if tries < most:
+            asyncio.get_running_loop().call_later(2**tries, self._close, closing, tries + 1)
+        else:
+            _log.warning("answer_not_kept", reason=getattr(error, "message", type(error).__name__))
 
     def now(self) -> datetime:
         """Return the time."""
@@ -193,6 +210,14 @@ class ChatRecord:
         self._recorder.teller.end(self._opened.answer_id, values)
         closing = Closing(self._opened, self._recorder.now(), digest, values)
         return self._recorder.close(closing)
+
+
+async def _safe(writing: "asyncio.Future[None] | None") -> None:
+    """Wait until something is written; whoever waits may leave, and is not told what else happens to it."""
+    if writing is not None:
+        with contextlib.suppress(GatewayError, TimeoutError):
+            async with asyncio.timeout(_CLOSE_SECONDS):
+                await asyncio.shield(writing)
 
 
 def answer_values(status: str, **values: Any) -> dict[str, Any]:

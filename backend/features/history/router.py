@@ -31,7 +31,7 @@ from backend.features.history.search import MAX_QUERY
 from backend.llm.ports import Answer
 from backend.web.openapi import json_body
 from backend.web.replies import JSON
-from backend.web.side_api import Failure, PageReply, Paging, SideRoute, page_reply
+from backend.web.side_api import Invalid, PageReply, Paging, SideRoute, page_reply
 from backend.web.streaming import respond
 
 router = APIRouter(prefix="/api/v1", tags=["history"], route_class=SideRoute, dependencies=[ACCOUNTS])
@@ -87,7 +87,7 @@ async def list_messages(request: Request, chat_id: uuid.UUID, paging: Paging) ->
 
 
 @router.post(
-    "/messages", response_model=Sent, openapi_extra=json_body(MessageSend), responses={422: {"model": Failure}}
+    "/messages", response_model=Sent, openapi_extra=json_body(MessageSend), responses={422: {"model": Invalid}}
 )
 async def send_message(request: Request) -> Response:
     """Ask a question in a chat of yours, or in a new one; with `Idempotency-Key` the same reply for a day."""
@@ -133,7 +133,7 @@ def _read(raw: bytes) -> MessageSend:
     try:
         return MessageSend.model_validate_json(raw or b"{}")
     except ValidationError as error:
-        found = error.errors(include_url=False, include_input=False, include_context=False)
+        found = error.errors(include_url=False, include_input=False)
         raise RequestValidationError([{**one, "loc": ("body", *one["loc"])} for one in found]) from None
 
 

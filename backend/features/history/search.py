@@ -8,6 +8,7 @@ answer once it has ended, and what is deleted is found no more.
 
 import unicodedata
 import uuid
+from typing import Any
 
 from sqlalchemy.engine import Connection
 
@@ -18,6 +19,10 @@ _MAX_WORDS = 12
 MAX_FOUND = 1000
 """Titles and messages, newest first, that one search looks at."""
 _BATCH = 500
+_MERGED_PAGES = 200
+"""Of the index, that one transaction merges: no writer waits long for it."""
+_MERGE_DID_SOMETHING = 2
+"""Rows that SQLite says were changed: one is the command itself."""
 _FTS = "fts5(owner, body, content='', tokenize='unicode61 remove_diacritics 2')"
 
 _BETWEEN = "./@-_=&?"
@@ -139,12 +144,22 @@ class _Row:
         return f"INSERT INTO history_search(history_search, rowid, owner, body) {values};"
 
 
-def wipe(connection: Connection, *, always: bool = False) -> bool:
-    """Take deleted words out of SQLite's index, if there are any, by merging its pieces; return whether it was done."""
-    asked = connection.exec_driver_sql("DELETE FROM history_search_queue WHERE number = 0").rowcount
-    if asked or always:
-        connection.exec_driver_sql("INSERT INTO history_search(history_search) VALUES ('optimize')")
-    return bool(asked) or always
+def wipe(connection: Connection) -> bool | None:
+    """Take deleted words out of SQLite's index by merging some of its pieces.
+
+    Return whether there is more to do; None when there was nothing to do at all. It is asked for until all is done.
+    """
+    if not connection.exec_driver_sql("SELECT 1 FROM history_search_queue WHERE number = 0").scalar():
+        return None
+    driver: Any = connection.connection.driver_connection
+    before = driver.total_changes
+    connection.exec_driver_sql(
+        "INSERT INTO history_search(history_search, rank) VALUES ('merge', ?)", (-_MERGED_PAGES,)
+    )
+    if driver.total_changes - before >= _MERGE_DID_SOMETHING:
+        return True
+    connection.exec_driver_sql("DELETE FROM history_search_queue WHERE number = 0")
+    return False
 
 
 def index_queued(connection: Connection) -> int:

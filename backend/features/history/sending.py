@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from backend.core.errors import GatewayError, InvalidRequest, NotPermitted, Unprocessable
+from backend.core.errors import GatewayError, InvalidRequest, NotFound, NotPermitted, Unprocessable
 from backend.features.agents.service import AgentService
 from backend.features.auth.context import CallContext
 from backend.features.auth.principal import Principal
@@ -78,7 +78,9 @@ class Sending:
         finally:
             await answer.aclose()
         kept = await self._service.message(question.chat.id, question.context.answer_id)
-        if kept is None or kept.status != COMPLETE:
+        if kept is None:
+            raise NotFound("there is no such chat any more: it was removed while it was answered")
+        if kept.status != COMPLETE:
             raise GatewayError("the answer could not be kept; look into the chat, or ask again")
         sent = Sent(chat_id=question.chat.id, message=MessageRead.model_validate(kept))
         return Reply(sent.model_dump_json().encode(), question.chat.id)

@@ -1,5 +1,7 @@
 """What the owner of chats can do with them: list, search, read, rename, remove, take along."""
 
+import asyncio
+import contextlib
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -22,6 +24,7 @@ LAST_MESSAGES = 100
 _MANY = 5_000
 _COUNT_SECONDS = 10.0
 _EXPORT_PIECE = 50
+_WIPE_SECONDS = 5.0
 
 Exported = tuple[Chat, Sequence[StoredMessage]]
 
@@ -140,11 +143,13 @@ class HistoryService:
         self._bus.evict(chat_id)
 
     async def remove_all(self, principal: Principal) -> None:
-        """Remove all chats of the caller's, off the disk too."""
+        """Remove all chats of the caller's, off the disk too; a large index is wiped by `Upkeep` in its own time."""
         async with self._database.transaction() as session:
             await self._chats.remove(session, _owner(principal))
         self._counts.pop(_owner(principal), None)
-        await self._upkeep.compact()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_WIPE_SECONDS):
+                await self._upkeep.compact()
 
     async def export(self, principal: Principal) -> AsyncIterator[Sequence[Exported]]:
         """Yield all chats of the caller's with their messages, a few at a time, the newest made first."""

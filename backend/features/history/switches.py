@@ -1,4 +1,4 @@
-"""Whose conversations are not kept: keys and agents for which their owner has switched the history off."""
+"""Whose conversations are not kept: front ends', and of keys and agents for which their owner has switched them off."""
 
 import uuid
 from collections.abc import Collection
@@ -20,6 +20,8 @@ class Switches:
 
     def is_off(self, principal: Principal, preset: Preset | None) -> bool:
         """Whether what this caller asks of this model is not kept."""
+        if principal.serves_others:
+            return True  # whoever asks by a front end's key, and has no account, is not its owner
         if not self._off:
             return False
         if preset is not None and uuid.UUID(preset.preset_id) in self._off:

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
-from functools import partial
 from typing import Any
 
 from sqlalchemy import CursorResult, bindparam, delete, select, text
@@ -52,6 +51,7 @@ class Upkeep:
         self._retention = retention
         self._now = now
         self._indexing = asyncio.Lock()
+        self._compacting = asyncio.Lock()
         self._has_work = True
         self._duties: list[Callable[[], Awaitable[None]]] = []
         self._task: asyncio.Task[None] | None = None
@@ -118,13 +118,20 @@ class Upkeep:
             await asyncio.sleep(0)
         return removed
 
-    async def compact(self, *, always: bool = True) -> None:
-        """Wipe what was deleted off SQLite's disk; see `docs/history.md` for PostgreSQL."""
+    async def compact(self) -> None:
+        """Wipe what was deleted off SQLite's disk, a little at a time; see `docs/history.md` for PostgreSQL.
+
+        May be cancelled: what is left is done the next time.
+        """
         if not self._database.is_embedded:
             return
         await self.index()
-        if await self._database.in_one(partial(wipe, always=always)):
-            await self._database.flush()
+        async with self._compacting:
+            done = more = await self._database.in_one(wipe)
+            while more:
+                more = await self._database.in_one(wipe)
+            if done is not None:
+                await self._database.flush()
 
     async def _run(self) -> None:
         ticks, pruned_at = 0, float("-inf")
@@ -135,7 +142,7 @@ class Upkeep:
                     self._has_work = False
                     await self.index()
                 if ticks % _TICKS_PER_WIPE == 0:
-                    await self.compact(always=False)
+                    await self.compact()
                 if ticks % _TICKS_PER_SWEEP == 0:
                     await self.sweep()
                     for duty in self._duties:

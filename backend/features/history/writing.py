@@ -52,6 +52,8 @@ class Closing:
 class HistoryWriter:
     """Writes beginnings and ends.
 
+    What it remembers of them is there when their transaction comes to nothing: then `places.forget` must be called.
+
     Args:
         capacity: fingerprints that are remembered, so that a conversation is usually found without a query.
     """
@@ -59,8 +61,11 @@ class HistoryWriter:
     def __init__(self, capacity: int = 20_000) -> None:
         self.places = Places(capacity)
 
-    def open(self, connection: Connection, openings: Sequence[Opening]) -> Sequence[Opened]:
-        """Give each request its place in a chat; its new turns and a pending answer are there afterwards."""
+    def open(self, connection: Connection, openings: Sequence[Opening]) -> Sequence[Opened | None]:
+        """Give each request its place in a chat; its new turns and a pending answer are there afterwards.
+
+        None is for a request that names a chat which is not there for its account.
+        """
         placing = Placing(connection, self.places, openings)
         opened = [placing.place(opening) for opening in openings]
         states = placing.states
@@ -70,11 +75,15 @@ class HistoryWriter:
         if placing.changed_chats:
             changes = [{"chat": chat, **states[chat].columns()} for chat in sorted(placing.changed_chats)]
             connection.execute(_changed_chat, changes)
-        connection.execute(_new_messages, placing.messages)
+        if placing.messages:
+            connection.execute(_new_messages, placing.messages)
         return opened
 
     def close(self, connection: Connection, closings: Sequence[Closing]) -> Sequence[None]:
-        """Write ends, each once: an answer that is no longer pending stays as it is."""
+        """Write ends, each once: an answer that is no longer pending stays as it is.
+
+        A chat is locked before its messages, as whoever removes it does.
+        """
         ends = [
             {
                 "chat": c.opened.chat_id,
@@ -85,9 +94,9 @@ class HistoryWriter:
             }
             for c in closings
         ]
-        connection.execute(_ended, ends)
         touched = {closing.opened.chat_id: closing.at for closing in closings}
         connection.execute(_ended_chat, [{"chat": chat, "at": at} for chat, at in sorted(touched.items())])
+        connection.execute(_ended, ends)
         for closing in closings:
             self.places.put(closing.digest, closing.opened.place)
         return [None] * len(closings)

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol, Self
 
-from backend.features.live.events import DELTA, LiveEvent
+from backend.features.live.events import DELTA, LiveEvent, bounded
 
 MOST_WAITING = 1_000
 """Events that may wait for one listener."""
@@ -41,7 +41,7 @@ class LiveBus(Protocol):
         ...
 
     def publish(self, event: LiveEvent) -> None:
-        """Tell whoever listens; those who listen too slowly lose deltas first."""
+        """Tell whoever listens; long texts are cut, and those who listen too slowly lose deltas first."""
         ...
 
     def subscribe(self, chat_id: uuid.UUID) -> AbstractAsyncContextManager[AsyncIterator[LiveEvent]]:
@@ -142,7 +142,10 @@ class MemoryBus:
 
     def publish(self, event: LiveEvent) -> None:
         """Tell whoever listens."""
-        for feed in tuple(self._feeds.get(event.chat_id, ())):
+        feeds = tuple(self._feeds.get(event.chat_id, ()))
+        if feeds:
+            event = bounded(event)
+        for feed in feeds:
             feed.offer(event)
 
     @contextlib.asynccontextmanager

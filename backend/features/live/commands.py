@@ -13,7 +13,7 @@ from backend.core.errors import GatewayError, InvalidRequest, NotFound, NotPermi
 from backend.core.logging import get_logger
 from backend.features.auth.service import Authenticator
 from backend.features.live.bus import Feed, LiveBus
-from backend.features.live.credentials import scope_with_token
+from backend.features.live.credentials import owner_of, scope_with_token
 from backend.features.live.events import ChatReader, LiveEvent
 from backend.features.live.members import MOST_CHATS, Member, Members
 
@@ -147,7 +147,7 @@ class Commands:
         """Go on with a new credential of the same user, before the old one expires."""
         scope = scope_with_token(member.scope, sent.get("token"))
         principal = await self._authenticator.authenticate(scope)
-        if principal.user_id != member.user_id:
+        if owner_of(principal) != member.user_id:
             raise NotPermitted("this credential is another user's; connect anew with it")
         if self._members.find(member.sid) is member:  # else it was closed meanwhile
             member.scope, member.principal = scope, principal

@@ -4,11 +4,15 @@ Both end in the form that the `Authenticator` reads, so that a socket is opened 
 different credentials no more than that one.
 """
 
+import uuid
 from collections.abc import Mapping
 from typing import Any
 
-from backend.core.errors import InvalidRequest
+from backend.core.errors import InvalidRequest, NotAuthenticated, NotPermitted
+from backend.features.auth.principal import Principal
 
+_NO_ACCOUNT = "log in, or use a key of your account: only accounts can listen to chats"
+_FORWARDED = "this is about an account's own chats: its user logs in for them, no front end does it"
 _MOST_CHARACTERS = 4_096
 
 
@@ -41,6 +45,15 @@ def scope_of(opened_by: Mapping[str, Any], auth: object) -> dict[str, Any]:
     if auth.get("token") is not None:
         scope["headers"].append(_bearer(auth["token"]))
     return scope
+
+
+def owner_of(principal: Principal) -> uuid.UUID:
+    """Return whose socket this credential opens; raise unless it is an account's own, as `ACCOUNTS` does."""
+    if principal.is_forwarded:
+        raise NotPermitted(_FORWARDED)
+    if principal.user_id is None:
+        raise NotAuthenticated(_NO_ACCOUNT)
+    return principal.user_id
 
 
 def _bearer(token: object) -> tuple[bytes, bytes]:

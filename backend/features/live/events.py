@@ -2,13 +2,17 @@
 
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from backend.features.auth.principal import Principal
 
 DELTA = "message_delta"
 NAMES = frozenset({"message_created", DELTA, "message_completed", "chat_updated", "chat_deleted", "typing"})
+
+MOST_CHARACTERS = 2**16
+"""Of one text in an event: a thousand may wait for each of those who listen."""
+_TEXTS = ("content", "thinking")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +27,16 @@ class LiveEvent:
     data: Mapping[str, Any]
     origin: str = ""
     """The socket that caused it and is not told of it; its id, which nobody else knows."""
+
+
+def bounded(event: LiveEvent) -> LiveEvent:
+    """Return an event without the rest of a text that is too long; `truncated` says that the chat itself has it all."""
+    long = {
+        name: text[:MOST_CHARACTERS]
+        for name in _TEXTS
+        if isinstance(text := event.data.get(name), str) and len(text) > MOST_CHARACTERS
+    }
+    return replace(event, data={**event.data, **long, "truncated": True}) if long else event
 
 
 class ChatReader(Protocol):

@@ -9,7 +9,7 @@ from typing import Any
 from backend.core.errors import RateLimited
 from backend.features.auth.principal import Principal
 
-MOST_SOCKETS = 20
+MOST_SOCKETS = 10
 """Sockets of one user in one process."""
 MOST_CHATS = 100
 """Chats one socket may listen to."""

@@ -24,7 +24,7 @@ import msgspec
 from backend.core.logging import get_logger
 from backend.core.shared import PREFIX, RETRY_SECONDS, SharedStore, StoreAway
 from backend.features.live.bus import Feed, MemoryBus, Order
-from backend.features.live.events import DELTA, NAMES, LiveEvent
+from backend.features.live.events import DELTA, NAMES, LiveEvent, bounded
 from backend.wire.jsontext import encode_json
 
 LIST_SECONDS = 1.0
@@ -103,6 +103,7 @@ class SharedBus:
         """Tell whoever listens; here at once."""
         self._own.publish(event)
         if event.chat_id in self._elsewhere:
+            event = bounded(event)
             self._send(_Message(event.name, event.chat_id, dict(event.data), event.origin))
 
     def subscribe(self, chat_id: uuid.UUID) -> AbstractAsyncContextManager[AsyncIterator[LiveEvent]]:

@@ -25,13 +25,12 @@ from backend.features.auth.service import Authenticator
 from backend.features.live.bus import MemoryBus
 from backend.features.live.commands import EVENTS, Commands
 from backend.features.live.connections import MAX_BYTES, Connections
-from backend.features.live.credentials import scope_of
+from backend.features.live.credentials import owner_of, scope_of
 from backend.features.live.events import ChatReader, LiveEvent
 from backend.features.live.members import Member, Members
 from backend.features.live.shared_bus import SharedBus
 
 LOOK_SECONDS = 60.0
-_NO_ACCOUNT = "log in, or use a key of your account: only accounts can listen to chats"
 _LEFT = "you may not read this chat any more"
 _ENDED = "your access was ended; log in again, or ask whoever runs the gateway"
 _log = get_logger(__name__)
@@ -141,11 +140,10 @@ class LiveSockets:
         try:
             scope = scope_of(environ["asgi.scope"], auth)
             principal = await self._authenticator.authenticate(scope)
-            if principal.user_id is None:
-                raise NotAuthenticated(_NO_ACCOUNT)
+            user_id = owner_of(principal)
             if self.connections is None or not self.connections.is_open(connection):
                 raise NotAuthenticated(_ENDED)
-            member = Member(sid, connection, principal, scope, principal.user_id)
+            member = Member(sid, connection, principal, scope, user_id)
             self._members.add(member)
         except GatewayError as error:
             raise self._refused(error.message) from None

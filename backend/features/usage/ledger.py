@@ -10,7 +10,7 @@ from collections.abc import Awaitable
 from dataclasses import replace
 
 from backend.core.db.group_commit import GroupCommit
-from backend.core.errors import Conflict, GatewayError, Overloaded, StoreUnavailable
+from backend.core.errors import Conflict, GatewayError, NotAuthenticated, Overloaded, StoreUnavailable
 from backend.core.logging import get_logger
 from backend.core.metrics import LEDGER_SPOOL
 from backend.features.usage.entries import Begin, Entry, Refusal, Settle
@@ -23,6 +23,7 @@ _BATCH = 256
 _RESERVE_SECONDS = 10.0
 _SETTLE_SECONDS = 5.0
 _SILENT = "the gateway's database does not answer, and your quota cannot be checked without it; try again"
+_ENDED = "your access was ended; log in again, or ask whoever runs the gateway"
 
 Written = asyncio.Future[Refusal | None]
 
@@ -58,7 +59,8 @@ class Ledger:
         """Write a request down and hold its tokens back, or return why they cannot be.
 
         Raises `StoreUnavailable` or `Overloaded` when that could not be written, so that nothing is answered
-        uncounted. Whoever is cancelled meanwhile must settle the request.
+        uncounted, and `NotAuthenticated` when its user is erased. Whoever is cancelled meanwhile must settle the
+        request.
         """
         written = self._commits.write(write, Begin(entry), is_durable=False)
         try:
@@ -66,6 +68,8 @@ class Ledger:
                 return await asyncio.shield(written)
         except TimeoutError:
             raise StoreUnavailable(_SILENT, retry_after=2.0) from None
+        except Conflict:
+            raise NotAuthenticated(_ENDED) from None
         except StoreUnavailable as error:
             raise StoreUnavailable(_SILENT, retry_after=error.retry_after) from error
 

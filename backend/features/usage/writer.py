@@ -9,7 +9,7 @@ import contextlib
 import re
 import sqlite3
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import date, datetime
 from itertools import count
 from typing import Any
@@ -74,7 +74,8 @@ class _Writing:
             self._inserts[entry.id] = (entry, None)
         return refusal
 
-    def _settle(self, item: Settle, states: Mapping[uuid.UUID, tuple[str, int]]) -> None:
+    def _settle(self, item: Settle, states: dict[uuid.UUID, tuple[str, int]]) -> None:
+        """Charge an end once; `states` then tells of it to a later end of the same request."""
         entry = item.entry
         if entry.id in self._inserts:
             if self._inserts[entry.id][1] is None:
@@ -93,6 +94,10 @@ class _Writing:
             self._updates.append(item)
         elif not status and item.may_insert:
             self._inserts[entry.id] = (entry, item)
+            return
+        else:
+            return
+        states[entry.id] = (item.status, item.tokens)
 
     def _states(self, ids: list[uuid.UUID]) -> dict[uuid.UUID, tuple[str, int]]:
         """Return the state of requests and what was charged for them, locked."""

@@ -63,6 +63,7 @@ TABLE = {
     "DELETE /api/v1/sessions/{session_id}": own(204),
     "GET /api/v1/agents/{agent_id}": own(200, models_key=200, admin=200),
     "PUT /api/v1/agents/{agent_id}": own(200, {**AGENT, "name": UNIQUE}, admin=200),
+    "PATCH /api/v1/agents/{agent_id}": own(200, {"description": "Another"}, admin=200),
     "DELETE /api/v1/agents/{agent_id}": own(204, admin=204),
     "GET /api/v1/keys/{key_id}": own(200, settings_key=403),
     "PATCH /api/v1/keys/{key_id}": own(200, {"name": "Another name"}, settings_key=403),

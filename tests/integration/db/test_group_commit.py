@@ -9,7 +9,7 @@ from sqlalchemy import Column, Connection, Integer, MetaData, Table, insert, sel
 
 from backend.core.db.database import Database, database_url
 from backend.core.db.group_commit import GroupCommit
-from backend.core.errors import Conflict, Overloaded
+from backend.core.errors import Collided, Conflict, Overloaded, StoreUnavailable
 from tests.fixtures.databases import PostgresServer, postgres
 
 __all__ = ["postgres"]
@@ -126,3 +126,74 @@ async def test_a_store_that_failed_is_used_again(database: Database, commits: Gr
             await commits.write(fail, 1, is_durable=is_durable)
     assert await commits.write(keep, 1, is_durable=False) == 10
     assert await kept(database) == [1]
+
+
+async def test_a_store_that_is_away_is_not_asked_once_per_write(commits: GroupCommit) -> None:
+    asked: list[int] = []
+
+    def away(_connection: Connection, numbers: Sequence[int]) -> Sequence[int]:
+        asked.append(len(numbers))
+        raise TimeoutError
+
+    results = await asyncio.gather(*(commits.write(away, number) for number in range(50)), return_exceptions=True)
+    assert {type(result) for result in results} == {StoreUnavailable}
+    assert asked == [50]
+
+
+async def test_a_collision_is_tried_once_more_as_a_whole(database: Database, commits: GroupCommit) -> None:
+    tries: list[int] = []
+
+    def collide(connection: Connection, numbers: Sequence[int]) -> Sequence[int]:
+        tries.append(len(numbers))
+        if len(tries) == 1:
+            raise Collided("in each other's way")
+        return keep(connection, numbers)
+
+    assert await asyncio.gather(*(commits.write(collide, number) for number in range(3))) == [0, 10, 20]
+    assert tries == [3, 3]
+    assert await kept(database) == [0, 1, 2]
+
+
+async def test_who_remembers_what_was_written_is_told_before_it_is_written_anew(commits: GroupCommit) -> None:
+    told: list[str] = []
+
+    def write(connection: Connection, numbers: Sequence[int]) -> Sequence[int]:
+        told.append(f"writes {len(numbers)}")
+        return keep(connection, numbers)
+
+    commits.when_undone(lambda: told.append("undone"))
+    await commits.write(keep, 2)
+    await asyncio.gather(*(commits.write(write, number) for number in (1, 2)), return_exceptions=True)
+    assert told == ["writes 2", "undone", "writes 1", "writes 1", "undone"]
+
+
+async def test_writers_take_turns_in_one_order_whatever_came_first(commits: GroupCommit) -> None:
+    order: list[str] = []
+
+    def first(_connection: Connection, numbers: Sequence[int]) -> Sequence[int]:
+        order.append("first")
+        return numbers
+
+    def second(_connection: Connection, numbers: Sequence[int]) -> Sequence[int]:
+        order.append("second")
+        return numbers
+
+    await asyncio.gather(commits.write(second, 1), commits.write(first, 2))
+    assert order == ["first", "second"]
+
+
+async def test_the_end_does_not_wait_for_ever_for_a_store(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def never(*_: object, **__: object) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr("backend.core.db.group_commit._CLOSING_SECONDS", 0.05)
+    monkeypatch.setattr(database, "in_one", never)
+    commits = GroupCommit(database)
+    commits.start()
+    waiting = [commits.write(keep, 1)]
+    await asyncio.sleep(0)
+    waiting.append(commits.write(keep, 2))
+    async with asyncio.timeout(5):
+        await commits.aclose()
+        results = await asyncio.gather(*waiting, return_exceptions=True)
+    assert {type(result) for result in results} == {StoreUnavailable}

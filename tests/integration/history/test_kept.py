@@ -181,3 +181,14 @@ async def test_an_erased_account_leaves_no_word_on_the_disk(team_gateway: TeamGa
         # Somebody's compaction is everybody's.
         assert (await http.delete("/api/v1/history")).status_code == 204
     assert searched(tmp_path / "data", canary.encode()) == []
+
+
+async def test_a_chat_removed_while_it_is_answered_is_told_as_such(team_gateway: TeamGateway) -> None:
+    team_gateway.upstream.script(CHAT, [slow_answer("late", hang=1)])
+    async with team_gateway.http("ana") as http:
+        asking = asyncio.create_task(http.post("/api/v1/messages", json={"content": "hello", "model": MODEL}))
+        async with asyncio.timeout(10):
+            while not team_gateway.upstream.calls(CHAT):  # noqa: ASYNC110 (another thread's)
+                await asyncio.sleep(0.02)
+        assert (await http.delete("/api/v1/history")).status_code == 204
+        assert (await asking).status_code == 404

@@ -3,6 +3,7 @@
 import asyncio
 import uuid
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -11,15 +12,19 @@ from sqlalchemy import delete, text
 
 from backend.core.db.database import Database
 from backend.core.db.group_commit import GroupCommit
-from backend.core.errors import StoreUnavailable
+from backend.core.errors import NotFound, Overloaded, StoreUnavailable
 from backend.features.accounts.models import User
-from backend.features.generation.record import Answered
+from backend.features.auth.context import CallContext
+from backend.features.generation.record import Answered, Asked
+from backend.features.generation.transcript import Transcript
 from backend.features.history.models import Chat, StoredMessage
 from backend.features.history.upkeep import Upkeep
 from backend.llm.events import TextDelta
+from backend.llm.types import ChatRequest
 from tests.fakes import team
+from tests.fakes.providers import ScriptedProvider, backend_of, info, model_of
 from tests.fakes.team import ANA, BOB
-from tests.integration.history.recording import Kept, users
+from tests.integration.history.recording import Kept, messages_of, users
 
 
 @pytest.fixture
@@ -151,10 +156,10 @@ async def test_nobody_goes_on_with_a_chat_of_somebody_elses(kept: Kept) -> None:
     said = await kept.ask(users("hello"), "hi")
     [chat] = await kept.chats()
     await kept.ask([*said, ("user", "more")], "well", principal=BOB)
-    record, _ = await kept.begin([*said, ("user", "more")], BOB, chat_id=chat.id)
-    await record.finish(Answered("ok"))
+    with pytest.raises(NotFound):
+        await kept.begin([*said, ("user", "more")], BOB, chat_id=chat.id)
     assert len(await kept.messages(chat)) == 2
-    assert [found.user_id for found in await kept.chats()] == [ANA.user_id, BOB.user_id, BOB.user_id]
+    assert [found.user_id for found in await kept.chats()] == [ANA.user_id, BOB.user_id]
 
 
 async def test_many_at_once_in_one_chat_take_turns(kept: Kept) -> None:
@@ -267,6 +272,90 @@ async def test_chats_nobody_used_for_long_are_removed_in_pieces(kept: Kept) -> N
 
 
 async def test_ids_are_everybodys_own_even_when_guessed(kept: Kept) -> None:
-    record, _ = await kept.begin(users("hello"), chat_id=uuid.uuid4())
+    with pytest.raises(NotFound):
+        await kept.begin(users("hello"), chat_id=uuid.uuid4())
+    assert await kept.chats() == []
+
+
+async def test_a_chat_that_is_not_there_fails_nothing_that_comes_with_it(kept: Kept) -> None:
+    await kept.ask(users("hello"), "hi")
+    [chat] = await kept.chats()
+    results = await asyncio.gather(
+        kept.begin(users("gone"), chat_id=uuid.uuid4()),
+        kept.begin(users("there"), chat_id=chat.id),
+        return_exceptions=True,
+    )
+    assert [isinstance(result, NotFound) for result in results] == [True, False]
+    assert [message.content for message in await kept.messages()] == ["hello", "hi", "there", ""]
+
+
+async def test_a_question_is_kept_though_another_one_undid_its_transaction(kept: Kept) -> None:
+    stranger = replace(ANA, user_id=uuid.uuid4())
+    said = await kept.ask(users("hello"), "hi")
+    results = await asyncio.gather(
+        kept.begin([*said, ("user", "more")]),
+        kept.begin(users("hello"), stranger),
+        return_exceptions=True,
+    )
+    assert [isinstance(result, StoreUnavailable) for result in results] == [False, True]
+    assert [message.content for message in await kept.messages()] == ["hello", "hi", "more", ""]
+
+
+async def test_only_the_last_turns_of_a_very_long_conversation_are_kept(kept: Kept) -> None:
+    await kept.begin([("user", str(number)) for number in range(2_100)])
+    messages = await kept.messages()
+    assert [message.content for message in messages] == [*map(str, range(1_600, 2_100)), ""]
+
+
+class _Busy:
+    """Commits that take nothing, or never end, as long as they are told so."""
+
+    def __init__(self, commits: GroupCommit) -> None:
+        self.is_full = self.is_away = False
+        self.when_undone = commits.when_undone
+        self._commits = commits
+
+    def write(self, writer: Any, item: Any) -> "asyncio.Future[Any]":
+        """See `GroupCommit.write`."""
+        if self.is_full:
+            self.is_full = False
+            raise Overloaded("full")
+        return asyncio.get_running_loop().create_future() if self.is_away else self._commits.write(writer, item)
+
+
+async def test_an_answer_is_kept_though_the_queue_was_full_at_its_end(kept: Kept, commits: GroupCommit) -> None:
+    busy = _Busy(commits)
+    kept = Kept.on(kept.database, busy)  # type: ignore[arg-type]  # all that is used
+    record, transcript = await kept.begin(users("hello"))
+    transcript.append([TextDelta("hi")])
+    busy.is_full = True
     await record.finish(Answered("ok"))
-    assert len(await kept.chats()) == 1
+    async with asyncio.timeout(10):
+        while (await kept.messages())[1].status != "complete":  # noqa: ASYNC110 (another connection writes)
+            await asyncio.sleep(0.05)
+    assert (await kept.messages())[1].content == "hi"
+
+
+async def test_nobody_waits_for_ever_for_a_store(
+    kept: Kept, commits: GroupCommit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("_OPEN_SECONDS", "_CLOSE_SECONDS"):
+        monkeypatch.setattr(f"backend.features.history.recorder.{name}", 0.2)
+    busy = _Busy(commits)
+    kept = Kept.on(kept.database, busy)  # type: ignore[arg-type]  # all that is used
+    async with asyncio.timeout(10):
+        record, _ = await kept.begin(users("hello"))
+        busy.is_away = True
+        await record.finish(Answered("ok"))
+        with pytest.raises(StoreUnavailable):
+            await kept.begin(users("other"))
+
+
+async def test_nothing_is_kept_of_people_whom_a_front_end_serves_without_an_account(kept: Kept) -> None:
+    model = model_of(backend_of(ScriptedProvider(), "b"), known=info("up-id"))
+    request = ChatRequest("M", messages_of(*users("what may my boss not know?")))
+    for serves_others in (True, False):
+        asker = CallContext(replace(ANA, serves_others=serves_others))
+        record = await kept.recorder.begin(Asked(asker, model, request, lambda: 1, Transcript()))
+        assert (record is None) == serves_others
+        assert bool(await kept.chats()) != serves_others

@@ -32,7 +32,7 @@ ASKED: dict[str, dict[str, Any] | None] = {
     "/api/v1/keys": None,
 }
 LIMIT = 2
-SENTENCE = f"this key may send {LIMIT} requests a minute; wait and try again"
+SENTENCE = f"this key may send {LIMIT} requests a minute; try again in "
 SHAPES: dict[str, Any] = {
     "/api/chat": {"error": SENTENCE},
     "/v1/chat/completions": {"error": {"message": SENTENCE}},
@@ -46,7 +46,7 @@ def holds(told: Any, wanted: Any) -> bool:
     """Whether all that is wanted stands where it should, whatever else is told."""
     if isinstance(wanted, dict):
         return all(name in told and holds(told[name], value) for name, value in wanted.items())
-    return bool(told == wanted)
+    return str(told).startswith(str(wanted))
 
 
 @dataclass

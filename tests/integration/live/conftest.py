@@ -22,7 +22,6 @@ from backend.bootstrap.container import Container, open_container
 from backend.cli.serve import _options
 from backend.core.config import Settings, load_settings
 from backend.features.accounts import passwords
-from backend.features.history.service import HistoryService
 from backend.features.live.sockets import LiveSockets
 from tests.fakes.chats import FakeReader
 from tests.fixtures.gateway import free_port
@@ -151,14 +150,12 @@ async def serve(settings: Settings, reader: FakeReader) -> AsyncIterator[Live]:
     settings = settings.model_copy(update={"server": settings.server.model_copy(update={"port": port})})
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("backend.bootstrap.application.open_container", remembered)
-        patch.setattr(
-            HistoryService, "may_read", lambda _service, principal, chat_id: reader.may_read(principal, chat_id)
-        )
         application = guard_application(build_application(settings), settings)
         server = uvicorn.Server(uvicorn.Config(application, **{**_options(settings), "timeout_graceful_shutdown": 2}))
         server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign]  # signals are the test runner's
         serving = asyncio.create_task(server.serve())
         await until(lambda: server.started or serving.done())
+    opened[0].history.service.may_read = reader.may_read  # type: ignore[method-assign]
     live = Live(f"http://127.0.0.1:{port}", opened[0], reader)
     try:
         yield live

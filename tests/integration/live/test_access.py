@@ -15,7 +15,7 @@ from backend.core.db.database import Database, database_url
 from backend.features.accounts.models import User as Row
 from backend.features.live.sockets import LiveSockets
 from tests.fakes.chats import FakeReader
-from tests.integration.live.conftest import Live, User, serve, until
+from tests.integration.live.conftest import Live, Refused, User, serve, until
 
 CHAT = uuid.UUID(int=1)
 ENDED = "your access was ended"
@@ -46,7 +46,7 @@ async def test_a_suspended_user_loses_every_socket_at_once_and_gets_no_new_one(
         await client.until_heard("ended")
         await client.until_cut()
     assert other.socket.connected
-    with pytest.raises(Exception, match="not valid here"):
+    with pytest.raises(Exception, match="no longer valid"):
         await live.client(eve.token)
 
 
@@ -117,3 +117,15 @@ async def test_what_changes_elsewhere_is_seen_when_sockets_are_looked_over(watch
     assert client.socket.connected
     watchful.container.accounts.sessions.known.forget_all()  # as it is within the minute
     await client.until_cut()
+
+
+async def test_a_front_end_opens_no_socket_in_its_users_name(live: Live, admin: User, eve: User) -> None:
+    async with live.http(admin.token) as http:
+        body = {"name": "front", "permissions": ["models:use", "users:delegate"]}
+        key = (await http.post("/keys", json=body)).json()["key"]
+    served = {"x-openwebui-user-email": "eve@example.org"}
+    with pytest.raises(Refused, match="no front end does it"):
+        await live.client(key, headers=served)
+    own = await live.client(eve.token, headers=served)
+    assert "no front end does it" in (await own.ask("renew", token=key))["error"]
+    assert [member.principal.is_forwarded for member in live.sockets._members] == [False]

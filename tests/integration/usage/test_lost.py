@@ -7,6 +7,7 @@ import os
 import signal
 import sqlite3
 import sys
+import uuid
 from collections.abc import AsyncIterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -19,18 +20,20 @@ from sqlalchemy import delete, select
 
 from backend.core.db.database import Database
 from backend.core.db.group_commit import GroupCommit
-from backend.core.errors import QuotaExceeded, StoreUnavailable
+from backend.core.errors import NotAuthenticated, QuotaExceeded, StoreUnavailable
 from backend.features.accounts.models import Role, User
 from backend.features.auth.context import CallContext
 from backend.features.auth.principal import Principal
 from backend.features.generation.record import Answered, Asked
 from backend.features.generation.transcript import Transcript
+from backend.features.usage.entries import Settle
 from backend.features.usage.housekeeping import Housekeeping, Retention
 from backend.features.usage.ledger import Ledger
 from backend.features.usage.limits import Limits
 from backend.features.usage.models import QuotaWindow, UsageEntry, UserQuota
 from backend.features.usage.prices import PriceList
 from backend.features.usage.recorder import UsageRecord, UsageRecorder
+from backend.features.usage.writer import write
 from backend.llm.events import Usage
 from backend.llm.types import ChatRequest, Message, Sampling, TextPart
 from tests.clients import scripts
@@ -140,6 +143,15 @@ async def test_the_end_of_a_request_that_was_given_up_counts_after_all(bench: Be
     [row] = await bench.rows()
     assert (row.status, row.prompt_tokens, row.completion_tokens) == ("ok", 6, 7)
     assert await bench.windows() == [("2026-11-26", 13, 0)]
+
+
+async def test_a_request_that_is_given_up_and_ends_in_the_same_moment_counts_once(bench: Bench) -> None:
+    first, second = await bench.begin(), await bench.begin()
+    ends = [(first, "lost", 5), (first, "ok", 7), (first, "ok", 9), (second, "ok", 4), (second, "lost", 5)]
+    items = [Settle(record.entry, status, tokens, 0, bench.now) for record, status, tokens in ends]
+    await asyncio.gather(*(bench.commits.write(write, item) for item in items))
+    assert {(row.status, row.prompt_tokens) for row in await bench.rows()} == {("ok", 7), ("ok", 4)}
+    assert await bench.windows() == [("2026-11-26", 11, 0)]
 
 
 async def test_a_caller_who_leaves_while_the_quota_is_asked_holds_nothing_back(bench: Bench) -> None:
@@ -258,6 +270,13 @@ async def test_what_an_erased_user_used_stays_in_the_sums_and_leads_to_nobody(be
     rows = await bench.rows()
     assert [(row.status, row.prompt_tokens) for row in rows] == [("ok", 5)] * 3
     assert {(row.user_id, row.key_id, row.of_account, row.request_id) for row in rows} == {(None, None, False, "")}
+
+
+async def test_a_user_who_was_just_erased_is_told_that_their_access_has_ended(bench: Bench) -> None:
+    with pytest.raises(NotAuthenticated, match="your access was ended"):
+        await bench.begin(Principal("key-4", user_id=uuid.uuid4(), tokens_per_day=25))
+    await bench.ledger.retry()
+    assert all(window[1:] == (0, 0) for window in await bench.windows())
 
 
 async def test_old_rows_go_and_young_ones_stay(bench: Bench) -> None:

@@ -1,5 +1,6 @@
 """Counts and durations that clients divide by."""
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import astuple
 
@@ -7,6 +8,7 @@ import pytest
 
 from backend.core.clock import monotonic_ns
 from backend.features.generation.meter import Meter
+from backend.llm.errors import ProviderUnavailable
 from backend.llm.events import ChatEvent, Finished, Started, TextDelta, Timings, Usage
 
 
@@ -86,6 +88,23 @@ def test_a_cut_answer_is_charged_by_its_pieces() -> None:
 
 def test_an_answer_of_which_nothing_came_costs_nothing() -> None:
     assert meter().settle() == Usage()
+
+
+@pytest.mark.parametrize("error", [asyncio.CancelledError(), ProviderUnavailable("gone")])
+def test_what_came_of_an_answer_that_nobody_got_is_charged(error: BaseException) -> None:
+    subject = meter(400)
+    subject.sent()
+    for _ in range(5_000):
+        subject.observe([TextDelta("a")])
+    assert subject.abandoned(error) == Usage(100, 5_000)
+
+
+def test_the_prompt_is_charged_where_nothing_came_and_the_caller_left() -> None:
+    subject = meter(400)
+    assert subject.abandoned(asyncio.CancelledError()) == Usage(0, 0)
+    subject.sent()
+    assert subject.abandoned(asyncio.CancelledError()) == Usage(100, 0)
+    assert subject.abandoned(ProviderUnavailable("gone")) == Usage(0, 0)
 
 
 def test_the_prompt_is_only_measured_when_nobody_told_its_size() -> None:

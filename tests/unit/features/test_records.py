@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,14 +16,23 @@ from backend.features.generation.admission import Admission, AdmissionLimits
 from backend.features.generation.record import Answered, Asked
 from backend.features.generation.service import GenerationService
 from backend.features.generation.transcript import Said, Transcript
-from backend.llm.errors import ProviderUnavailable
+from backend.llm.errors import ProviderTimeout, ProviderUnavailable
 from backend.llm.events import Finished, Started, TextDelta, ThinkingDelta, Usage
-from backend.llm.types import ChatRequest, EmbedRequest, Message, TextPart, ToolCall
-from backend.wire.ollama.encoders import CHAT, LineEncoder
-from tests.fakes.providers import ScriptedProvider, backend_of, drain, info, model_of
+from backend.llm.types import (
+    ChatRequest,
+    EmbedRequest,
+    Message,
+    TextPart,
+    ToolCall,
+    Transcription,
+    TranscriptionRequest,
+)
+from backend.wire.ollama.encoders import CHAT, LineEncoder, ObjectEncoder
+from tests.fakes.providers import HANG, ScriptedProvider, backend_of, drain, info, model_of, settle_loop
 
 CALLER = CallContext(ANONYMOUS, "c1")
 REQUEST = ChatRequest("M", (Message("user", (TextPart("hello there"),)),))
+SPEECH = TranscriptionRequest("M", b"0" * 12_000, "audio.wav", "audio/wav")
 SAYS: Sequence[Any] = [[Started(), TextDelta("Hi")], [TextDelta(" you"), Finished("stop", Usage(5, 2))]]
 
 
@@ -137,6 +147,50 @@ async def test_vectors_are_counted_too() -> None:
     assert told.outcome == "ok"
     assert told.usage.completion_tokens == 0
     assert told.usage.prompt_tokens
+
+
+@pytest.mark.parametrize("leaves", [True, False])
+async def test_an_answer_in_one_piece_that_never_came_is_charged_as_far_as_it_was_written(leaves: bool) -> None:
+    notes, pieces = Notes(), [[TextDelta("a")]] * 500
+    provider = ScriptedProvider([*pieces, HANG if leaves else ProviderTimeout("gone")])
+    model, request = model_of(backend_of(provider, "b"), known=info("up-id")), replace(REQUEST, stream=False)
+    encoder = ObjectEncoder("M", CHAT, Timestamps())
+    asking = asyncio.create_task(service(notes).open_answer(model, request, encoder, CALLER))
+    await settle_loop(1_000)
+    asking.cancel()
+    await asyncio.gather(asking, return_exceptions=True)
+    [told] = notes.answered
+    assert (told.outcome, told.usage) == ("interrupted" if leaves else "error", Usage(2, 500))
+
+
+async def test_who_leaves_while_vectors_or_a_transcription_are_made_is_charged_what_was_to_be_read() -> None:
+    provider, notes = ScriptedProvider(), Notes()
+    provider.vectors = provider.heard = HANG
+    model, generation = model_of(backend_of(provider, "b"), known=info("up-id")), service(notes)
+    for asked in (
+        generation.embed(model, EmbedRequest("M", ("a" * 40,)), CALLER),
+        generation.transcribe(model, SPEECH, CALLER),
+    ):
+        asking = asyncio.create_task(asked)
+        await settle_loop()
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+    assert [(told.outcome, told.usage) for told in notes.answered] == [
+        ("interrupted", Usage(10, 0)),
+        ("interrupted", Usage(3, 0)),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("heard", "charged"),
+    [(Transcription("h" * 40), Usage(3, 10)), (Transcription("h", prompt_tokens=7, completion_tokens=8), Usage(7, 8))],
+)
+async def test_a_transcription_that_nobody_counted_is_estimated(heard: Transcription, charged: Usage) -> None:
+    provider, notes = ScriptedProvider(), Notes()
+    provider.heard = heard
+    await service(notes).transcribe(model_of(backend_of(provider, "b"), known=info("up-id")), SPEECH, CALLER)
+    assert [told.usage for told in notes.answered] == [charged]
+    assert notes.asked[0].estimate() == 3
 
 
 def test_a_transcript_reads_events_and_lines_alike() -> None:
