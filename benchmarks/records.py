@@ -47,8 +47,8 @@ class Addition:
 
 ADDITIONS = (
     Addition(
-        "ledger, quota and rate limit",
-        settings_without={"GATEWAY_USAGE__LEDGER": "false"},
+        "history, ledger, quota and rate limit",
+        settings_without={"GATEWAY_USAGE__LEDGER": "false", "GATEWAY_HISTORY__ENABLED": "false"},
         key={"tokens_per_day": 2_000_000_000, "requests_per_minute": 10_000},
     ),
 )
