@@ -57,7 +57,8 @@ async def _measure(folder: Path) -> list[Row]:
 async def _fill(database: Database) -> uuid.UUID:
     """Makes an account with its chats, and returns it."""
     from backend.features.accounts.models import Role, User  # noqa: PLC0415 (see above)
-    from backend.features.history.models import Chat  # noqa: PLC0415 (see above)
+    from backend.features.live.bus import MemoryBus  # noqa: E402 (the path is set above)
+from backend.features.history.models import Chat  # noqa: PLC0415 (see above)
 
     user_id, role_id, now = uuid.uuid4(), uuid.uuid4(), datetime.now(UTC)
     async with database.transaction() as session:
@@ -82,7 +83,7 @@ async def _list_row(database: Database, user_id: uuid.UUID) -> Row:
     from backend.features.auth.principal import Principal  # noqa: PLC0415 (see above)
 
     principal, costs = Principal("bench", user_id=user_id), list[float]()
-    async with open_history(load_settings(None), database, GroupCommit(database)) as history:
+    async with open_history(load_settings(None), database, GroupCommit(database), MemoryBus()) as history:
         for _ in range(LISTS):
             began = time.process_time()
             page = await history.service.page(principal, PageQuery(limit=PIECE))
