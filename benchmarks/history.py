@@ -57,8 +57,7 @@ async def _measure(folder: Path) -> list[Row]:
 async def _fill(database: Database) -> uuid.UUID:
     """Makes an account with its chats, and returns it."""
     from backend.features.accounts.models import Role, User  # noqa: PLC0415 (see above)
-    from backend.features.live.bus import MemoryBus  # noqa: E402 (the path is set above)
-from backend.features.history.models import Chat  # noqa: PLC0415 (see above)
+    from backend.features.history.models import Chat  # noqa: PLC0415 (see above)
 
     user_id, role_id, now = uuid.uuid4(), uuid.uuid4(), datetime.now(UTC)
     async with database.transaction() as session:
@@ -81,6 +80,7 @@ async def _list_row(database: Database, user_id: uuid.UUID) -> Row:
     from backend.core.db.group_commit import GroupCommit  # noqa: PLC0415 (see above)
     from backend.core.db.pages import PageQuery  # noqa: PLC0415 (see above)
     from backend.features.auth.principal import Principal  # noqa: PLC0415 (see above)
+    from backend.features.live.bus import MemoryBus  # noqa: PLC0415 (see above)
 
     principal, costs = Principal("bench", user_id=user_id), list[float]()
     async with open_history(load_settings(None), database, GroupCommit(database), MemoryBus()) as history:
