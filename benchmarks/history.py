@@ -80,9 +80,10 @@ async def _list_row(database: Database, user_id: uuid.UUID) -> Row:
     from backend.core.db.group_commit import GroupCommit  # noqa: PLC0415 (see above)
     from backend.core.db.pages import PageQuery  # noqa: PLC0415 (see above)
     from backend.features.auth.principal import Principal  # noqa: PLC0415 (see above)
+    from backend.features.live.bus import MemoryBus  # noqa: PLC0415 (see above)
 
     principal, costs = Principal("bench", user_id=user_id), list[float]()
-    async with open_history(load_settings(None), database, GroupCommit(database)) as history:
+    async with open_history(load_settings(None), database, GroupCommit(database), MemoryBus()) as history:
         for _ in range(LISTS):
             began = time.process_time()
             page = await history.service.page(principal, PageQuery(limit=PIECE))

@@ -12,6 +12,16 @@ from typing import TYPE_CHECKING
 from load import Work, run_load
 from report import Row
 from servers import BenchError, start_gateway
+from team import (
+    EMAIL,
+    INSTANT_MODEL,
+    PACED_MODEL,
+    PARALLEL_REQUESTS,
+    PATH,
+    ROUNDS_PER_ROUND,
+    SPREAD_S,
+    STREAMS,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -20,16 +30,6 @@ if TYPE_CHECKING:
     from load import Load
     from scenarios import Figures, Plan
     from servers import Server
-
-EMAIL = "bench@example.org"
-PATH = "/api/chat"
-PACED_MODEL = "mock-100-20-50"
-INSTANT_MODEL = "mock-64-0-0"
-STREAMS = 100
-PARALLEL_REQUESTS = 8
-SPREAD_S = 1.0
-ROUNDS_PER_ROUND = 2
-"""Differences need more rounds than figures do."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,8 @@ class Addition:
 
 ADDITIONS = (
     Addition(
-        "ledger, quota and rate limit",
-        settings_without={"GATEWAY_USAGE__LEDGER": "false"},
+        "history, ledger, quota and rate limit",
+        settings_without={"GATEWAY_USAGE__LEDGER": "false", "GATEWAY_HISTORY__ENABLED": "false"},
         key={"tokens_per_day": 2_000_000_000, "requests_per_minute": 10_000},
     ),
 )

@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Select, and_, column, exists, false, func, or_, select, table, true
+from sqlalchemy import ColumnElement, Select, Uuid, and_, column, exists, false, func, or_, select, table, true
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from backend.core.db.pages import Page, PageQuery
@@ -15,8 +15,8 @@ from backend.features.agents.models import Agent, AgentShare
 from backend.features.auth.principal import Permission, Principal
 from backend.llm.names import DEFAULT_HOST, DEFAULT_TAG, parse_name
 
-_users = table("users", column("id", Agent.owner_id.type), column("trigramme"), column("is_active"))
-_roles = table("roles", column("id", Agent.owner_id.type), column("name"))
+_users = table("users", column("id", Uuid()), column("trigramme"), column("is_active"))
+_roles = table("roles", column("id", Uuid()), column("name"))
 _owned = Agent.owner_id == _users.c.id
 
 

@@ -6,13 +6,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Select, column, select, table
+from sqlalchemy import Select, Uuid, column, select, table
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from backend.core.db.repository import Repository
 from backend.features.audit.models import AuditEntry
 
-_users = table("users", column("id", AuditEntry.owner_id.type), column("email"))
+_users = table("users", column("id", Uuid()), column("email"))
 
 
 @dataclass(frozen=True, slots=True)
