@@ -79,7 +79,7 @@ async def open_backends(settings: Settings, on_close: Callable[[Upstream], None]
         return [_backend("demo", "demo", DemoProvider(), settings)]
     backends = []
     for name, plan in planned.items():
-        upstream = _open_upstream(name, plan, settings)
+        upstream = open_upstream(name, plan, settings)
         on_close(upstream)
         backends.append(_backend(name, plan.kind, _PROVIDERS[plan.kind](upstream, plan, settings), settings))
     return backends
@@ -90,7 +90,8 @@ def _backend(name: str, kind: str, provider: ModelLister, settings: Settings) ->
     return Backend(name, kind, provider, breaker)
 
 
-def _open_upstream(name: str, plan: BackendSettings, settings: Settings) -> Upstream:
+def open_upstream(name: str, plan: BackendSettings, settings: Settings) -> Upstream:
+    """Return the way to a planned backend; whoever opens it closes it."""
     timeouts = Timeouts(
         settings.timeouts.connect_seconds,
         settings.timeouts.first_byte_seconds,

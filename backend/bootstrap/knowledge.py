@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from backend.adapters.blobs.local import LocalBlobs
-from backend.adapters.sandbox import Sandbox
+from backend.bootstrap.recognition import build_reading
 from backend.core.config import Settings
 from backend.core.db.database import Database
 from backend.core.errors import ConfigurationError
@@ -51,26 +51,27 @@ async def open_knowledge(
     """
     wanted = settings.knowledge
     scratch = _prepared(settings.data_dir / _SCRATCH)
-    blobs = LocalBlobs(settings.data_dir / _BLOBS)
-    jobs, progress = Jobs(database, wanted.lease_seconds), Progress()
-    ingestion = Ingestion(jobs, blobs, Sandbox(), indexer or KeywordOnly(), scratch)
-    dispatcher = Dispatcher(jobs, ingestion, progress, slots=wanted.slots, only=only)
-    places = Places(chats or NoChats())
-    documents = DocumentService(database, blobs, places, audit, dispatcher.interrupt)
-    intake = Intake(database, blobs, places, documents, queued=wanted.queued_documents, interrupt=dispatcher.interrupt)
-    try:
+    async with contextlib.AsyncExitStack() as stack:
+        blobs = LocalBlobs(settings.data_dir / _BLOBS)
+        reading = build_reading(settings, stack)
+        jobs, progress = Jobs(database, wanted.lease_seconds), Progress()
+        ingestion = Ingestion(jobs, blobs, reading.reader, indexer or KeywordOnly(), scratch)
+        dispatcher = Dispatcher(jobs, ingestion, progress, slots=wanted.slots, only=only)
+        stack.push_async_callback(dispatcher.aclose)
+        told = dispatcher.interrupt
+        places = Places(chats or NoChats())
+        documents = DocumentService(database, blobs, places, audit, told)
         yield Knowledge(
-            CollectionService(database, audit, dispatcher.interrupt),
+            CollectionService(database, audit, told),
             documents,
-            intake,
-            DocumentAdministration(database, documents, dispatcher.interrupt),
+            Intake(database, blobs, places, documents, queued=wanted.queued_documents, interrupt=told),
+            DocumentAdministration(database, documents, told),
             dispatcher,
             progress,
             scratch,
             wanted.document_bytes,
+            reading.reads_images,
         )
-    finally:
-        await dispatcher.aclose()
 
 
 def _prepared(folder: Path) -> Path:

@@ -8,6 +8,7 @@ import typer
 
 from backend.bootstrap.backends import plan_backends
 from backend.bootstrap.container import Container, open_container
+from backend.bootstrap.recognition import check_recognition
 from backend.core.config import BackendSettings, Settings, load_settings
 from backend.core.logging import configure_logging
 from backend.features.catalog.backends import Backend
@@ -43,6 +44,7 @@ async def _examine(settings: Settings) -> int:
     async with open_container(settings) as container:
         typer.echo(f"access    {_describe_access(container)}")
         typer.echo(f"knowledge {await _describe_knowledge(container)}")
+        typer.echo(f"{'':<9} {check_recognition(settings)}")
         results = [await _check(backend, planned) for backend in container.catalog.backends]
     return 0 if all(results) else 1
 

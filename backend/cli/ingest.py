@@ -27,7 +27,7 @@ from backend.features.knowledge.deps import Knowledge
 from backend.features.knowledge.entities import Entity, EntityKind
 from backend.features.knowledge.models import Document
 from backend.features.knowledge.states import SETTLED, Status
-from backend.features.knowledge.uploads import described
+from backend.features.knowledge.uploads import describe
 
 _OPERATOR = Caller(OPERATOR)
 _LOOK_SECONDS = 0.3
@@ -151,7 +151,7 @@ class _Reading:
         copy = self._knowledge.scratch / uuid.uuid4().hex
         try:
             size, sha256 = await asyncio.to_thread(_copy, path, copy, self._knowledge.document_bytes)
-            file = await described(copy, path.name, size, sha256)
+            file = await describe(copy, path.name, size, sha256, with_images=self._knowledge.reads_images)
             return (await self._knowledge.intake.add(_OPERATOR, self._place, file)).view.document
         finally:
             copy.unlink(missing_ok=True)

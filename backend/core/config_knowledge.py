@@ -1,5 +1,7 @@
 """Settings of knowledge: what documents may cost."""
 
+from typing import Literal
+
 from pydantic import Field
 
 from backend.core.config_vectors import VectorSettings
@@ -17,4 +19,21 @@ class KnowledgeSettings(VectorSettings):
         30,
         ge=1,
         description="After a process has ended without a word, how long until another takes over its documents.",
+    )
+    ocr: Literal["off", "auto", "tesseract", "mistral"] = Field(
+        "auto",
+        description="What reads scans and pictures: auto is tesseract where that program is installed, else nothing. "
+        "mistral sends them to Mistral's API, so these documents leave the house; it is never chosen by itself.",
+    )
+    ocr_languages: str = Field(
+        "fra+eng",
+        pattern=r"^[A-Za-z0-9_]{2,30}(\+[A-Za-z0-9_]{2,30}){0,7}$",
+        description="Languages that tesseract looks for, as it names them; each must be installed.",
+    )
+    ocr_pages: int = Field(200, gt=0, le=1000, description="Scanned pages that are read of one document.")
+    ocr_model: str = Field(
+        "mistral-ocr-latest",
+        min_length=1,
+        max_length=200,
+        description="Mistral's model for GATEWAY_KNOWLEDGE__OCR=mistral.",
     )

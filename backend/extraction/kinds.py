@@ -19,13 +19,29 @@ class Kind(StrEnum):
     MARKDOWN = "text/markdown"
     CSV = "text/csv"
     TEXT = "text/plain"
-    IMAGE = "image/*"
+    PNG = "image/png"
+    JPEG = "image/jpeg"
+    GIF = "image/gif"
+    WEBP = "image/webp"
+    TIFF = "image/tiff"
+
+    @property
+    def is_image(self) -> bool:
+        """Whether it is a picture, of which nothing can be read but by text recognition."""
+        return self.value.startswith("image/")
 
 
 HEAD = 4096
 """Bytes at the beginning of a file that are looked at first."""
 
-_IMAGES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a", b"II*\x00", b"MM\x00*")
+_IMAGES = {
+    b"\x89PNG\r\n\x1a\n": Kind.PNG,
+    b"\xff\xd8\xff": Kind.JPEG,
+    b"GIF87a": Kind.GIF,
+    b"GIF89a": Kind.GIF,
+    b"II*\x00": Kind.TIFF,
+    b"MM\x00*": Kind.TIFF,
+}
 _PARTS = {"word/document.xml": Kind.DOCX, "ppt/presentation.xml": Kind.PPTX, "xl/workbook.xml": Kind.XLSX}
 _SUFFIXES = {
     ".md": Kind.MARKDOWN,
@@ -51,8 +67,8 @@ def sniff(data: bytes, name: str) -> Kind:
     """
     if data[:1024].lstrip(b"\xef\xbb\xbf\x00 \r\n\t").startswith(b"%PDF-") or b"%PDF-" in data[:1024]:
         return Kind.PDF
-    if data.startswith(_IMAGES) or (data[:4] == b"RIFF" and data[8:12] == b"WEBP"):
-        return Kind.IMAGE
+    if (image := _image(data)) is not None:
+        return image
     if data.startswith(b"PK\x03\x04"):
         return _office(data)
     if data.startswith(_OLD_OFFICE):
@@ -62,6 +78,12 @@ def sniff(data: bytes, name: str) -> Kind:
     if data[:HEAD].lstrip(b"\xef\xbb\xbf \r\n\t").lower().startswith(_HTML):
         return Kind.HTML
     return _SUFFIXES.get(PurePath(name).suffix.lower(), Kind.TEXT)
+
+
+def _image(data: bytes) -> Kind | None:
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return Kind.WEBP
+    return next((kind for mark, kind in _IMAGES.items() if data.startswith(mark)), None)
 
 
 def _office(data: bytes) -> Kind:

@@ -13,6 +13,8 @@ class Page:
     number: int
     """From 1."""
     text: str
+    is_scan: bool = False
+    """It is a picture, and nobody has read it yet."""
 
 
 class Unreadable(Exception):

@@ -255,6 +255,10 @@ class Upstream:
         """Post `body` and return the whole reply."""
         return await self._fetch("POST", path, encode_json(body), self.timeouts)
 
+    async def post_large(self, path: str, body: bytes) -> bytes:
+        """Post JSON that was encoded elsewhere and return the whole reply, which may take as long as a whole answer."""
+        return await self._fetch("POST", path, body, replace(self.timeouts, first_byte=self.timeouts.total))
+
     async def delete(self, path: str, body: Mapping[str, Any]) -> None:
         """Send a DELETE with a body, as Ollama wants it."""
         await self._fetch("DELETE", path, encode_json(body), self.timeouts)

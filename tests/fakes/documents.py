@@ -4,10 +4,13 @@ import io
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import docx
 import openpyxl
 import pptx
+import pypdf
+from PIL import Image, ImageDraw, ImageFont
 
 
 def pdf(*pages: str, packed: bytes | None = None) -> bytes:
@@ -25,6 +28,39 @@ def pdf(*pages: str, packed: bytes | None = None) -> bytes:
         objects.append(f"{page}/Resources<</Font<</F1 3 0 R>>>>>>".encode())
         objects.append(b"<</Filter/FlateDecode/Length %d>>stream\n%b\nendstream" % (len(stream), stream))
     return _numbered(objects)
+
+
+def picture(text: str = "", kind: str = "PNG", size: tuple[int, int] = (1200, 400)) -> bytes:
+    """Return a picture with a line of text on it."""
+    return _saved_as(_painted(text, size), kind)
+
+
+def scan(*pages: str, kind: str = "PDF") -> bytes:
+    """Return a PDF or TIFF of pictures alone, one line of text on each."""
+    first, *others = [_painted(text, (1200, 400)) for text in pages]
+    return _saved_as(first, kind, save_all=True, append_images=others)
+
+
+def mixed(text: str, seen: str) -> bytes:
+    """Return a PDF whose first page is text, whose second one is a scan and whose third is text again."""
+    writer = pypdf.PdfWriter()
+    for part in (pdf(text), scan(seen), pdf(f"{text} again")):
+        writer.append(io.BytesIO(part))
+    out = io.BytesIO()
+    writer.write(out)
+    return out.getvalue()
+
+
+def _painted(text: str, size: tuple[int, int]) -> Image.Image:
+    painted = Image.new("L", size, 255)
+    ImageDraw.Draw(painted).text((60, 120), text, fill=0, font=ImageFont.load_default(64))
+    return painted
+
+
+def _saved_as(painted: Image.Image, kind: str, **options: Any) -> bytes:
+    out = io.BytesIO()
+    painted.save(out, kind, **options)
+    return out.getvalue()
 
 
 def _drawing(text: str) -> bytes:

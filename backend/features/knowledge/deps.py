@@ -36,6 +36,8 @@ class Knowledge:
     scratch: Path
     """A folder for files that come in."""
     document_bytes: int
+    reads_images: bool
+    """Whether there is text recognition, so that pictures are taken."""
 
 
 def knowledge_of(request: Request) -> Knowledge:
@@ -49,7 +51,9 @@ def received(request: Request) -> AbstractAsyncContextManager[ReceivedFile]:
     knowledge = knowledge_of(request)
     pieces = RequestPieces(request, knowledge.document_bytes + FORM_BYTES)
     content_type = request.headers.get("content-type", "")
-    return receive_file(pieces, content_type, knowledge.scratch, knowledge.document_bytes)
+    return receive_file(
+        pieces, content_type, knowledge.scratch, knowledge.document_bytes, with_images=knowledge.reads_images
+    )
 
 
 def streamed(

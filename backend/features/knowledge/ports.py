@@ -108,6 +108,17 @@ class DocumentReader(Protocol):
         ...
 
 
+class Ocr(Protocol):
+    """Reads scans and pictures elsewhere: what is given to it leaves the house."""
+
+    async def read(self, path: Path, media_type: str, pages: Sequence[int]) -> Sequence[Page]:
+        """Return what stands on these pages of a document, from 1 and ascending; some may have nothing.
+
+        Raises `Unreadable` for a document it refuses, `GatewayError` for what may go better later.
+        """
+        ...
+
+
 class Indexer(Protocol):
     """Makes passages findable by their vectors; a stage of ingestion each.
 

@@ -6,12 +6,12 @@ import hashlib
 import io
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from backend.core.errors import InvalidRequest, PayloadTooLarge, Unprocessable
 from backend.extraction.archives import check_archive, check_directory
-from backend.extraction.kinds import HEAD, sniff
+from backend.extraction.kinds import HEAD, Kind, sniff
 from backend.extraction.pages import Unreadable
 from backend.features.knowledge.names import clean_filename
 from backend.wire.multipart import FormReader
@@ -20,6 +20,7 @@ FORM_BYTES = 64 * 1024
 """Of a form beside its file."""
 _PIECE_SECONDS = 30.0
 _BUFFER = 2**20
+_NO_IMAGES = "pictures are not read here, since text recognition is off; ask an administrator to turn it on"
 _ZIP = b"PK\x03\x04"
 
 
@@ -38,9 +39,9 @@ class ReceivedFile:
 
 @contextlib.asynccontextmanager
 async def receive_file(
-    pieces: AsyncIterator[bytes], content_type: str, folder: Path, max_bytes: int
+    pieces: AsyncIterator[bytes], content_type: str, folder: Path, max_bytes: int, *, with_images: bool
 ) -> AsyncGenerator[ReceivedFile]:
-    """Give the file of a form while the context lasts.
+    """Give the file of a form while the context lasts; `with_images` says that pictures are read here.
 
     Raises `PayloadTooLarge`, `InvalidRequest` for what is no form or does not go on arriving, and `Unprocessable` for
     a kind of file that nobody reads.
@@ -52,21 +53,22 @@ async def receive_file(
             digest, size = await _receive(pieces, reader, out, max_bytes)
         if reader.filename is None:
             raise InvalidRequest("send the document as the field 'file' of the form, with its name")
-        yield await described(path, reader.filename, size, digest, reader.fields)
+        described = await describe(path, reader.filename, size, digest, with_images=with_images)
+        yield replace(described, fields=reader.fields)
     finally:
         path.unlink(missing_ok=True)
 
 
-async def described(
-    path: Path, filename: str, size: int, sha256: str, fields: Mapping[str, str] | None = None
-) -> ReceivedFile:
+async def describe(path: Path, filename: str, size: int, sha256: str, *, with_images: bool) -> ReceivedFile:
     """Return what is known of a file that lies in our folder; raise `Unprocessable` for one that nobody reads."""
     name = clean_filename(filename)
     try:
-        mime_type = await asyncio.to_thread(_kind, path, name)
+        kind = await asyncio.to_thread(_kind, path, name)
     except Unreadable as error:
         raise Unprocessable(str(error)) from None
-    return ReceivedFile(path, name, size, sha256, mime_type, fields or {})
+    if kind.is_image and not with_images:
+        raise Unprocessable(_NO_IMAGES)
+    return ReceivedFile(path, name, size, sha256, kind.value)
 
 
 async def _receive(
@@ -100,12 +102,12 @@ async def _next(pieces: AsyncIterator[bytes]) -> bytes | None:
         raise InvalidRequest(f"the document stopped arriving for {_PIECE_SECONDS:g} s; send it again") from None
 
 
-def _kind(path: Path, name: str) -> str:
+def _kind(path: Path, name: str) -> Kind:
     with path.open("rb") as file:
         head = file.read(HEAD)
         if not head.startswith(_ZIP):
-            return sniff(head, name).value
+            return sniff(head, name)
         data = head + file.read()
     check_directory(data)
     check_archive(data)
-    return sniff(data, name).value
+    return sniff(data, name)
