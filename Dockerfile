@@ -7,6 +7,10 @@ COPY requirements.txt .
 RUN /opt/venv/bin/pip install --require-hashes --only-binary :all: -r requirements.txt
 
 FROM python:3.11-slim-bookworm
+# What reads scans and pictures (GATEWAY_KNOWLEDGE__OCR).
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends tesseract-ocr tesseract-ocr-fra tesseract-ocr-eng \
+    && rm -rf /var/lib/apt/lists/*
 RUN useradd --system --uid 10001 --home-dir /data --shell /usr/sbin/nologin passerelle \
     && install --directory --owner=passerelle --group=passerelle /data
 COPY --from=build /opt/venv /opt/venv
