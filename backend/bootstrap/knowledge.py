@@ -6,7 +6,7 @@ import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from backend.adapters.blobs.local import LocalBlobs
+from backend.bootstrap.blobs import open_blobs
 from backend.bootstrap.recognition import build_reading
 from backend.core.config import Settings
 from backend.core.db.database import Database
@@ -24,7 +24,7 @@ from backend.features.knowledge.places import Places
 from backend.features.knowledge.ports import ChatReader, Indexer, KeywordOnly, NoChats
 from backend.features.knowledge.progress import Progress
 
-_SCRATCH, _BLOBS = "scratch", "blobs"
+_SCRATCH = "scratch"
 _OLD_SECONDS = 24 * 3600
 """After which a file that nobody finished is nobody's."""
 
@@ -52,7 +52,7 @@ async def open_knowledge(
     wanted = settings.knowledge
     scratch = _prepared(settings.data_dir / _SCRATCH)
     async with contextlib.AsyncExitStack() as stack:
-        blobs = LocalBlobs(settings.data_dir / _BLOBS)
+        blobs = await open_blobs(settings, stack, scratch)
         reading = build_reading(settings, stack)
         jobs, progress = Jobs(database, wanted.lease_seconds), Progress()
         ingestion = Ingestion(jobs, blobs, reading.reader, indexer or KeywordOnly(), scratch)

@@ -7,9 +7,11 @@ from collections.abc import Mapping
 import typer
 
 from backend.bootstrap.backends import plan_backends
+from backend.bootstrap.blobs import check_blobs, s3_place
 from backend.bootstrap.container import Container, open_container
 from backend.bootstrap.recognition import check_recognition
 from backend.core.config import BackendSettings, Settings, load_settings
+from backend.core.errors import StoreUnavailable
 from backend.core.logging import configure_logging
 from backend.features.catalog.backends import Backend
 from backend.llm.errors import (
@@ -45,8 +47,26 @@ async def _examine(settings: Settings) -> int:
         typer.echo(f"access    {_describe_access(container)}")
         typer.echo(f"knowledge {await _describe_knowledge(container)}")
         typer.echo(f"{'':<9} {check_recognition(settings)}")
+        is_kept = await _check_files(settings)
         results = [await _check(backend, planned) for backend in container.catalog.backends]
-    return 0 if all(results) else 1
+    return 0 if is_kept and all(results) else 1
+
+
+async def _check_files(settings: Settings) -> bool:
+    place = s3_place(settings)
+    if place is None:
+        typer.echo("files     in the data folder")
+        return True
+    label = f"files     in the bucket {place.bucket} at {place.endpoint_url}"
+    started = time.perf_counter()
+    try:
+        await check_blobs(settings, place)
+    except StoreUnavailable as error:
+        typer.echo(f"{label}: FAILED after {_ms(started)} ms: {error.message}")
+        typer.echo(f"{'':<9} -> check S3_ENDPOINT_URL and GATEWAY_S3__*, and what the key may do")
+        return False
+    typer.echo(f"{label}: reached in {_ms(started)} ms")
+    return True
 
 
 def _describe_access(container: Container) -> str:

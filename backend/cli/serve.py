@@ -14,6 +14,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 
 from backend.bootstrap.application import build_application, guard_application
 from backend.bootstrap.backends import check_backends
+from backend.bootstrap.blobs import s3_place
 from backend.bootstrap.recognition import check_recognition
 from backend.bootstrap.safety import accepted_keys, check_login_provider, check_workers
 from backend.bootstrap.signing_key import signing_key
@@ -42,6 +43,7 @@ def serve(host: str | None, port: int | None, workers: int | None) -> None:
     signing_key(prepared(settings))
     check_index(settings)
     check_recognition(settings)
+    s3_place(settings)
     asyncio.run(check_database(settings))  # all of these refuse before anything is started
     server = settings.server
     with contextlib.ExitStack() as stack:

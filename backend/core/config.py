@@ -34,6 +34,7 @@ from backend.core.config_file import read_config_file, read_env_file
 from backend.core.config_history import HistorySettings
 from backend.core.config_knowledge import KnowledgeSettings
 from backend.core.config_retrieval import RetrievalSettings
+from backend.core.config_s3 import S3Settings
 from backend.core.config_types import BaseUrl, BaseUrls, Group, Lines, Origins, RedisUrl, Secret, Secrets, Words
 from backend.core.config_usage import UsageSettings
 from backend.core.errors import ConfigurationError
@@ -232,6 +233,12 @@ class Settings(BaseSettings):
         description="Address of a Chroma server that keeps the index of vectors. It asks nobody for a key: only the "
         "gateway may reach it.",
     )
+    s3_endpoint_url: BaseUrl | None = Field(
+        None,
+        validation_alias="S3_ENDPOINT_URL",
+        description="Address of an S3 server that keeps the files of documents, in the bucket GATEWAY_S3__BUCKET; "
+        "unset for the data folder.",
+    )
     jwt_secret_key: Secret | None = Field(
         None,
         validation_alias="JWT_SECRET_KEY",
@@ -274,6 +281,7 @@ class Settings(BaseSettings):
     oidc: OidcSettings = OidcSettings()
     knowledge: KnowledgeSettings = KnowledgeSettings()
     retrieval: RetrievalSettings = RetrievalSettings()
+    s3: S3Settings = S3Settings()
     usage: UsageSettings = UsageSettings()
     history: HistorySettings = HistorySettings()
     backends: dict[str, BackendSettings] = Field(

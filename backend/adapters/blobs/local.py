@@ -6,18 +6,17 @@ A file is written beside its place, flushed to the disk and then put there in on
 import asyncio
 import contextlib
 import os
-import re
 import shutil
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
+from backend.adapters.blobs.keys import checked_key
 from backend.core.errors import NotFound, StoreUnavailable
 
 Result = TypeVar("Result")
 
-_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*(?:/[A-Za-z0-9][A-Za-z0-9-]*)*", re.ASCII)
 _PIECE = 256 * 1024
 _UNFINISHED = "unfinished"
 """Folder of what is being written; no key begins with it."""
@@ -60,7 +59,7 @@ class LocalBlobs:
         return
 
     def _path(self, key: str) -> Path:
-        if not _KEY.fullmatch(key) or key.startswith(f"{_UNFINISHED}/"):
+        if checked_key(key).startswith(f"{_UNFINISHED}/"):
             raise ValueError(f"{key!r} is no key")
         return self._folder / key
 

@@ -73,5 +73,5 @@ async def test_mistral_is_asked_where_it_was_chosen_and_there_is_a_key() -> None
 
 @pytest.mark.parametrize("languages", ["", "-h", "fra eng", "fra+", "../x", "fra+eng;ls"])
 def test_languages_are_names(languages: str) -> None:
-    with pytest.raises(ConfigurationError, match="(?i)ocr_languages"):
+    with pytest.raises(ConfigurationError, match=r"(?i)ocr_languages"):
         load_settings(None, knowledge={"ocr_languages": languages})
