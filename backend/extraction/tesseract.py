@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 MAX_PIXELS = 25_000_000
 """Of a picture that is given to it; A3 at 300 dots per inch has 17 million."""
 _SECONDS = 60.0
-"""That one page may take; a usual one takes two."""
+"""That one page may take; a usual one takes two to five."""
 _MAX_OUTPUT = 1_000_000
 _SLOW = "a scanned page takes too long to be read; scan it again, upright, in black and white and at 300 dpi"
 _CRASHED = "a scanned page could not be read; scan it again, in black and white and at 300 dpi"

@@ -123,6 +123,18 @@ async def test_an_upload_that_is_cut_off_leaves_nothing(bucket: S3Blobs, server:
         assert server.unfinished() == []
 
 
+async def test_an_upload_that_cannot_be_completed_leaves_nothing(
+    bucket: S3Blobs, server: S3Server, tmp_path: Path
+) -> None:
+    server.fail_to_complete()
+    with pytest.raises(StoreUnavailable):
+        await bucket.put("never/there", made(tmp_path, bytes(2 * PART)))
+    server.work_again()
+    assert server.unfinished() == []
+    with pytest.raises(NotFound):
+        await content(bucket, "never/there")
+
+
 async def test_an_upload_that_is_given_up_leaves_nothing(bucket: S3Blobs, server: S3Server, tmp_path: Path) -> None:
     server.hang_after(2, "PUT")
     putting = asyncio.create_task(bucket.put("a/b", made(tmp_path, bytes(3 * PART))))

@@ -95,6 +95,21 @@ def test_doctor_with_a_backend_without_models_fails(run: Run, upstream: Scripted
     assert "load or pull a model there" in done.stdout
 
 
+def test_doctor_with_a_bucket_that_is_away_fails_and_says_what_to_check(run: Run, upstream: ScriptedUpstream) -> None:
+    bucket = {
+        "S3_ENDPOINT_URL": f"http://127.0.0.1:{free_port()}",
+        "GATEWAY_S3__BUCKET": "documents",
+        "GATEWAY_S3__ACCESS_KEY_ID": "an-access-key",
+        "GATEWAY_S3__SECRET_ACCESS_KEY": "canary-secret",
+    }
+    done = run("doctor", env=mistral(upstream) | bucket)
+    assert done.returncode == 1
+    assert "files     in the bucket documents" in done.stdout
+    assert "-> check S3_ENDPOINT_URL" in done.stdout
+    assert "1 models in" in done.stdout
+    assert "canary" not in done.stdout + done.stderr
+
+
 WRONG = {
     "an unknown name": {"GATEWAY_FOO": "1"},
     "a bad value": {"GATEWAY_SERVER__PORT": "many"},
@@ -119,6 +134,12 @@ WRONG = {
     },
     "a data folder that cannot be": {"GATEWAY_DATA_DIR": "/dev/null/data"},
     "a certificate file that is not there": {"MISTRAL_API_KEY": "k", "GATEWAY_TLS__CA_FILE": "nowhere.pem"},
+    "half a bucket": {"S3_ENDPOINT_URL": "http://127.0.0.1:1", "GATEWAY_S3__SECRET_ACCESS_KEY": "changeme"},
+    "recognition by nobody": {"GATEWAY_KNOWLEDGE__OCR": "mistral"},
+    "recognition in no language": {
+        "GATEWAY_KNOWLEDGE__OCR": "tesseract",
+        "GATEWAY_KNOWLEDGE__OCR_LANGUAGES": "nowhere",
+    },
 }
 
 

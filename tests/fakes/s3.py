@@ -19,7 +19,7 @@ from backend.adapters.blobs.s3_place import S3Place
 
 _BUCKET = "documents"
 _DENIED = b"<Error><Code>AccessDenied</Code><Message>canary</Message></Error>"
-_STATUS = {503: "503 Slow Down", 307: "307 Temporary Redirect", 403: "403 Forbidden"}
+_STATUS = {200: "200 OK", 503: "503 Slow Down", 307: "307 Temporary Redirect", 403: "403 Forbidden"}
 _WAIT_SECONDS = 10.0
 
 Application = Callable[[Any, Any], Iterable[bytes]]
@@ -47,6 +47,7 @@ class S3Server:
         self._left = 0
         self._status: int | None = None
         self._hangs = False
+        self._completes = True
         self._is_hanging = threading.Event()
         self._has_failed = threading.Event()
         self._go_on = threading.Event()
@@ -78,6 +79,10 @@ class S3Server:
         """Do nothing from now on but say this."""
         self._status = status
 
+    def fail_to_complete(self) -> None:
+        """Say 200 to whoever completes an upload, and in the body that it went wrong."""
+        self._completes = False
+
     def fail_after(self, count: int, method: str) -> None:
         """Say 503 to all requests of a method but the next ones, `count` of them being the first that fails."""
         self._method, self._left, self._hangs = method, count - 1, False
@@ -99,7 +104,7 @@ class S3Server:
 
     def work_again(self) -> None:
         """Forget all that."""
-        self._method, self._status = "", None
+        self._method, self._status, self._completes = "", None, True
         self._go_on.set()
 
     def keys(self) -> list[str]:
@@ -120,11 +125,13 @@ class S3Server:
             status = 503 if self._left < 0 else None
             if status is not None:
                 self._has_failed.set()
+        if not self._completes and environ["REQUEST_METHOD"] == "POST" and "uploadId=" in environ["QUERY_STRING"]:
+            status = 200
         if status is None:
             return self._moto(environ, start)
         environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
-        body = _DENIED if status == 403 else b"<canary/>"
-        kind = "application/xml" if status == 403 else "text/html"
+        body = _DENIED if status in {200, 403} else b"<canary/>"
+        kind = "application/xml" if body is _DENIED else "text/html"
         headers = [
             ("Content-Type", kind),
             ("Content-Length", str(len(body))),
