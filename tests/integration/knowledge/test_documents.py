@@ -136,7 +136,7 @@ HOSTILE: dict[str, tuple[bytes, str]] = {
     "a.pdf": (b"%PDF-1.7 nothing more", "damaged"),
     "bomb.pdf": (documents.pdf(packed=zlib.compress(b"0" * 200_000_000)), "too large"),
     "deep.html": (b"<html><body>" + b"<div>" * 100_000 + b"x" + b"</div>" * 100_000, "nested"),
-    "scan.pdf": (documents.pdf(""), "text recognition"),
+    "scan.pdf": (documents.pdf(""), "no text was found"),
     "empty.txt": (b"", "no text"),
     "laughs.docx": (documents.word_of(b'<!DOCTYPE d [<!ENTITY a "ha">]><d>&a;</d>'), ""),
 }
