@@ -101,7 +101,8 @@ class Dispatcher:
                 await self._work(job)
                 continue
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), _POLL_SECONDS)
+                async with asyncio.timeout(_POLL_SECONDS):  # `wait_for` forgets to end when it is woken at that moment
+                    await self._wake.wait()
 
     async def _work(self, job: Job) -> None:
         """Work on a claimed document to whatever end; only the end of the process is passed on."""
