@@ -7,6 +7,7 @@ Nothing that streams holds a transaction. Parameters never reach a log.
 
 import asyncio
 import contextlib
+import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -155,23 +156,30 @@ class _Thread:
 
     def _work(self, work: Callable[[Connection], Result], is_durable: bool) -> Result:
         if self._engine is None:
-            engine = create_engine(self._url.set(drivername="sqlite"), hide_parameters=True)
-            event.listen(engine, "connect", _prepare_durable)
-            event.listen(engine, "begin", _begin)
-            self._engine = engine.execution_options(**{_BEGIN: "BEGIN IMMEDIATE"})
+            # It must begin nothing itself, and no listener be told of each statement: both cost more than a row.
+            url = self._url.set(drivername="sqlite")
+            self._engine = create_engine(url, hide_parameters=True, isolation_level="AUTOCOMMIT")
+            event.listen(self._engine, "connect", _prepare_durable)
         if self._connection is None:
             self._connection = self._engine.connect()  # kept: to borrow one costs as much as a small transaction
             self._is_durable = True
         try:
+            driver: Any = self._connection.connection.driver_connection
             if is_durable != self._is_durable:
-                driver: Any = self._connection.connection.driver_connection
                 driver.execute(f"PRAGMA synchronous={'FULL' if is_durable else 'NORMAL'}")
                 self._is_durable = is_durable
-            with self._connection.begin():
-                return work(self._connection)
+            driver.execute("BEGIN IMMEDIATE")
+            result = work(self._connection)
+            driver.execute("COMMIT")
+            if self._connection.in_transaction():
+                self._connection.commit()  # what the connection thinks it began itself; nothing is open any more
+        except sqlite3.Error as error:
+            self._drop()
+            raise DBAPIError.instance(None, None, error, sqlite3.Error, hide_parameters=True) from error
         except BaseException:
             self._drop()
             raise
+        return result
 
     def _drop(self) -> None:
         """Begin anew after a failure, whatever it left behind."""

@@ -124,7 +124,7 @@ class HistoryRecorder:
         return opened
 
     async def _written(self, opening: Opening) -> Opened | None:
-        writing = self._commits.write(self._writer.open, opening)
+        writing = self._commits.write(self._writer.open, opening, is_durable=False)
         try:
             async with asyncio.timeout(_OPEN_SECONDS):
                 return await asyncio.shield(writing)
@@ -221,4 +221,4 @@ async def _safe(writing: "asyncio.Future[None] | None") -> None:
 def answer_values(status: str, **values: Any) -> dict[str, Any]:
     """Return the columns of an ended answer; what is not said is empty."""
     empty = dict.fromkeys(("llm_model", "llm_provider", "error", "prompt_tokens", "completion_tokens", "ms"))
-    return {"content": "", "thinking": "", "tool_calls": (), **empty, **values, "status": status}
+    return {"content": "", "thinking": "", "tool_calls": (), "sources": (), **empty, **values, "status": status}
