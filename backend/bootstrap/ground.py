@@ -17,6 +17,7 @@ from backend.features.auth.running import RunningCalls
 from backend.features.keys.deps import Keys
 from backend.features.live.bus import MemoryBus
 from backend.features.live.shared_bus import SharedBus
+from backend.features.usage.writer import write as write_usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,7 @@ class Ground:
 async def open_ground(stack: contextlib.AsyncExitStack, settings: Settings, key: bytes) -> Ground:
     """Return it; the stack closes it."""
     database = await stack.enter_async_context(open_database(settings))
-    commits = GroupCommit(database)
+    commits = GroupCommit(database, first=(write_usage,))
     commits.start()
     stack.push_async_callback(commits.aclose)
     shared = await stack.enter_async_context(open_redis(settings))

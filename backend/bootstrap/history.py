@@ -11,6 +11,7 @@ from backend.core.db.group_commit import GroupCommit
 from backend.features.agents.service import AgentService
 from backend.features.generation.intake import Intake
 from backend.features.history.deps import History
+from backend.features.history.following import Followers
 from backend.features.history.recorder import HistoryRecorder
 from backend.features.history.replies import Replies
 from backend.features.history.sending import Sending
@@ -40,8 +41,9 @@ async def open_history(
     await service.read_switches()
     upkeep.each_minute(service.read_switches)  # other processes change them, too
     recorder = HistoryRecorder(commits, HistoryWriter(), switches, teller, upkeep.changed)
+    recorders = (recorder,) if kept.enabled else ()
     try:
-        yield History(service, upkeep, teller, replies, switches, bus, (recorder,) if kept.enabled else ())
+        yield History(service, upkeep, teller, replies, switches, Followers(bus, service), recorders)
     finally:
         await teller.aclose()
         await upkeep.aclose()

@@ -29,6 +29,10 @@ from backend.web.protocol import GatewayProtocol, SocketProtocol
 _log = get_logger(__name__)
 _KEEPALIVE_SECONDS = 75
 _BACKLOG = 2048
+_NO_REDIS = (
+    "live events reach only those connected to the same worker, and each worker counts requests a minute by itself: "
+    "set REDIS_URL"
+)
 _MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"
 
 
@@ -51,6 +55,8 @@ def serve(host: str | None, port: int | None, workers: int | None) -> None:
         host = f"[{server.host}]" if ":" in server.host else server.host
         _log.info("serving", url=f"http://{host}:{listener.getsockname()[1]}", workers=server.workers)
         if server.workers > 1:
+            if settings.redis_url is None:
+                _log.warning("workers_share_no_redis", hint=_NO_REDIS)
             # Each process opens the address itself; ours only showed that it is free.
             listener.close()
             os.environ[_MULTIPROCESS] = stack.enter_context(tempfile.TemporaryDirectory(prefix="passerelle-metrics-"))

@@ -7,7 +7,7 @@ thread per statement.
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -22,7 +22,8 @@ Result = TypeVar("Result")
 Writer = Callable[[Connection, Sequence[Item]], Sequence[Result]]
 """Writes several items; returns one result per item, in their order. May run again after a failure, with fewer items.
 
-A transaction runs its writers in the order of their names, so that processes which share a store lock in one order.
+A transaction runs its writers in one order, so that processes which share a store lock in one order: those that
+`GroupCommit` was given, then the others by name.
 """
 
 _MAX_BATCH = 256
@@ -32,6 +33,8 @@ _LINGER_SECONDS = 0.05
 _CLOSING_SECONDS = 10.0
 """How long the end of the process waits for a store to take what is left."""
 _FULL = "the gateway's database cannot keep up; try again"
+_LEFT_OUT = object()
+"""The result of an item that was not written because of the one before it."""
 _LEFT = "the gateway ends before its database has answered; try again"
 
 
@@ -40,14 +43,21 @@ class _Write:
     writer: Hashable
     item: Any
     is_durable: bool
+    after: "asyncio.Future[Any] | None" = None
     done: "asyncio.Future[Any]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
 
 class GroupCommit:
-    """Commits writes together, each writer's in the order they came."""
+    """Commits writes together, each writer's in the order they came.
 
-    def __init__(self, database: Database) -> None:
+    Args:
+        database: where they are written.
+        first: writers that come first in a transaction, in this order.
+    """
+
+    def __init__(self, database: Database, first: "Sequence[Writer[Any, Any]]" = ()) -> None:
         self._database = database
+        self._first: Mapping[Hashable, int] = {writer: place for place, writer in enumerate(first)}
         self._waiting: list[_Write] = []
         self._running: Sequence[_Write] = ()
         self._undone: list[Callable[[], None]] = []
@@ -58,7 +68,13 @@ class GroupCommit:
         self._task: asyncio.Task[None] | None = None
 
     def write(
-        self, writer: "Writer[Item, Result]", item: Item, *, is_urgent: bool = True, is_durable: bool = True
+        self,
+        writer: "Writer[Item, Result]",
+        item: Item,
+        *,
+        is_urgent: bool = True,
+        is_durable: bool = True,
+        after: "asyncio.Future[Any] | None" = None,
     ) -> "asyncio.Future[Result]":
         """Put an item in the queue; return what becomes its result once it is committed.
 
@@ -71,10 +87,12 @@ class GroupCommit:
             is_urgent: whether somebody waits; else it goes with the next commit, or with one of its own soon.
             is_durable: whether it must outlive a loss of power, and not only of the process. What need not is not kept
                 waiting for the disk, unless it goes with what must.
+            after: an earlier write whose writer is one of `first`. Unless its result is None, this one is left out and
+                its result cancelled; both can be in one transaction.
         """
         if len(self._waiting) >= _MAX_WAITING or self._is_closing:
             raise Overloaded(_FULL, retry_after=2.0)
-        write = _Write(writer, item, is_durable)
+        write = _Write(writer, item, is_durable, after)
         self._waiting.append(write)
         if is_urgent or len(self._waiting) >= _MAX_BATCH:
             self._ring()
@@ -143,16 +161,41 @@ class GroupCommit:
         is_durable = any(write.is_durable for write in batch)
         try:
             results = await self._database.in_one(
-                lambda connection: _write_all(connection, batch), is_durable=is_durable
+                lambda connection: self._write_all(connection, batch), is_durable=is_durable
             )
         except Exception as error:  # noqa: BLE001 (each item is told)
             for tell in self._undone:
                 tell()
             return error
         for write, result in zip(batch, results, strict=True):
-            if not write.done.done():
+            if result is _LEFT_OUT:
+                write.done.cancel()
+            elif not write.done.done():
                 write.done.set_result(result)
         return None
+
+    def _write_all(self, connection: Connection, batch: Sequence[_Write]) -> list[Any]:
+        results: list[Any] = [None] * len(batch)
+        places: dict[Hashable, list[int]] = {}
+        for place, write in enumerate(batch):
+            places.setdefault(write.writer, []).append(place)
+        found = {write.done: place for place, write in enumerate(batch)}
+        for writer, own in sorted(places.items(), key=self._order):
+            left_out = [place for place in own if _is_left_out(batch[place].after, found, results)]
+            for place in left_out:
+                results[place] = _LEFT_OUT
+            written = [place for place in own if results[place] is not _LEFT_OUT]
+            if not written:
+                continue
+            told = writer(connection, [batch[place].item for place in written])  # type: ignore[operator]
+            for place, result in zip(written, told, strict=True):
+                results[place] = result
+        return results
+
+    def _order(self, of: tuple[Any, list[int]]) -> tuple[int, str, str]:
+        """Return what a writer is sorted by."""
+        writer = of[0]
+        return self._first.get(writer, len(self._first)), writer.__module__, writer.__qualname__
 
 
 def _fail(batch: Sequence[_Write], error: Exception) -> None:
@@ -163,17 +206,12 @@ def _fail(batch: Sequence[_Write], error: Exception) -> None:
             write.done.exception()  # nobody need be waiting any more
 
 
-def _write_all(connection: Connection, batch: Sequence[_Write]) -> list[Any]:
-    results: list[Any] = [None] * len(batch)
-    places: dict[Hashable, list[int]] = {}
-    for place, write in enumerate(batch):
-        places.setdefault(write.writer, []).append(place)
-    for writer, own in sorted(places.items(), key=_name):
-        for place, result in zip(own, writer(connection, [batch[p].item for p in own]), strict=True):  # type: ignore[operator]
-            results[place] = result
-    return results
-
-
-def _name(of: tuple[Any, list[int]]) -> tuple[str, str]:
-    """Return what a writer is sorted by."""
-    return of[0].__module__, of[0].__qualname__
+def _is_left_out(
+    after: "asyncio.Future[Any] | None", found: "Mapping[asyncio.Future[Any], int]", results: Sequence[Any]
+) -> bool:
+    """Whether the write that an item stands on came to something else than None, or to nothing."""
+    if after is None:
+        return False
+    if (place := found.get(after)) is not None:
+        return results[place] is not None
+    return not after.done() or after.cancelled() or after.exception() is not None or after.result() is not None

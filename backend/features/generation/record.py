@@ -4,9 +4,10 @@ Of every request the pipeline asks each recorder once, after it has a place and 
 each record once how it ended. Between the two nothing is asked, so that no token waits for a store.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from backend.core.errors import GatewayError
 from backend.core.logging import get_logger
@@ -24,7 +25,7 @@ NOTHING = Usage(0, 0)
 AnyRequest = ChatRequest | CompletionRequest | EmbedRequest | TranscriptionRequest
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Asked:
     """A request that is about to be answered."""
 
@@ -36,6 +37,8 @@ class Asked:
     """Guesses the tokens that the model will read, what is put before the request included."""
     transcript: Transcript
     """Will hold the answer to a conversation or completion, if a record wants it."""
+    admission: "asyncio.Future[Any] | None" = None
+    """A write of the recorder before, without whose acceptance nothing is to be written: see `GroupCommit.write`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +80,10 @@ class Recorder(Protocol):
     async def begin(self, asked: Asked) -> Record | None:
         """Keep that a request is being answered; None when there is nothing to keep.
 
+        Recorders begin at the same time, each as far as it comes before it waits, so that one transaction takes what
+        all of them write; whoever may refuse in the store sets `Asked.admission` for those after it. Cancelled when
+        one before it refuses: what it began it must then end itself.
+
         Raises `GatewayError` when it must not be answered: over quota, or what must be kept cannot be.
         """
         ...
@@ -93,16 +100,20 @@ class Records:
 
     @classmethod
     async def begin(cls, recorders: Sequence[Recorder], asked: Asked) -> "Records":
-        """Ask the recorders in order; when one refuses, those before it are told so."""
-        records: list[Record] = []
+        """Ask the recorders; when one refuses, those that began are told so."""
+        others = [asyncio.ensure_future(recorder.begin(asked)) for recorder in recorders[1:]]
+        records: list[Record | None] = []
         try:
-            for recorder in recorders:
-                if (record := await recorder.begin(asked)) is not None:
-                    records.append(record)  # noqa: PERF401 (those begun are told when a later one refuses)
+            for begun in (*(recorder.begin(asked) for recorder in recorders[:1]), *others):
+                records.append(await begun)  # noqa: PERF401 (those begun are told when another refuses)
         except BaseException as error:
-            await cls(records).finish(came_to_nothing(error))
+            for other in others:
+                other.cancel()
+            told = await asyncio.gather(*others[len(records) :], return_exceptions=True)
+            records += [record for record in told if not isinstance(record, BaseException)]
+            await cls(_kept(records)).finish(came_to_nothing(error))
             raise
-        return cls(records)
+        return cls(_kept(records))
 
     def __bool__(self) -> bool:
         return bool(self._records)
@@ -121,6 +132,10 @@ class Records:
                 await wait
             except Exception:  # noqa: BLE001 (see above)
                 _log.exception("record_failed")
+
+
+def _kept(records: Sequence[Record | None]) -> list[Record]:
+    return [record for record in records if record is not None]
 
 
 def came_to_nothing(error: BaseException, usage: Usage = NOTHING) -> Answered:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from fastapi import Request
 
+from backend.features.history.following import Followers
 from backend.features.history.recorder import HistoryRecorder
 from backend.features.history.replies import Replies
 from backend.features.history.sending import Sending
@@ -12,7 +13,6 @@ from backend.features.history.service import HistoryService
 from backend.features.history.switches import Switches
 from backend.features.history.telling import Teller
 from backend.features.history.upkeep import Upkeep
-from backend.features.live.bus import LiveBus
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class History:
     teller: Teller
     replies: Replies
     switches: Switches
-    bus: LiveBus
+    followers: Followers
     recorders: Sequence[HistoryRecorder]
     """None where nothing is kept, else one."""
     sending: Sending | None = None
@@ -44,10 +44,10 @@ def sending_of(request: Request) -> Sending:
     return history.sending
 
 
-def bus_of(request: Request) -> LiveBus:
-    """Return what tells of chats."""
+def followers_of(request: Request) -> Followers:
+    """Return what lets chats be followed."""
     history: History = request.state.container.history
-    return history.bus
+    return history.followers
 
 
 def history_of(request: Request) -> HistoryService:

@@ -2,11 +2,12 @@
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from typing import Self
 
-from backend.core.errors import GatewayError, NotFound
+from backend.core.errors import GatewayError, NotFound, RateLimited
 from backend.features.auth.principal import Principal
 from backend.features.history.encoders import HEARTBEAT, SSE, write_event
 from backend.features.history.service import HistoryService
@@ -16,14 +17,58 @@ from backend.features.live.events import LiveEvent
 HEARTBEAT_SECONDS = 15.0
 
 
+MOST_FOLLOWED = 20
+"""Streams one user may have open in one process."""
+
+
+class Followers:
+    """Who follows chats of this process."""
+
+    def __init__(self, bus: LiveBus, service: HistoryService) -> None:
+        self._bus = bus
+        self._service = service
+        self._streams: Counter[uuid.UUID | None] = Counter()
+
+    async def follow(self, principal: Principal, chat_id: uuid.UUID) -> "Following":
+        """Return an open stream.
+
+        Raises `NotFound` for a chat that is not the caller's, `RateLimited` when they have too many streams.
+        """
+        user_id = principal.user_id
+        if self._streams[user_id] >= MOST_FOLLOWED:
+            raise RateLimited(f"you follow {MOST_FOLLOWED} chats already; close one and try again")
+        self._streams[user_id] += 1
+        following = Following(self._bus, self._service, principal, chat_id, lambda: self._leave(user_id))
+        try:
+            await following.begin()
+        except BaseException:
+            await following.aclose()
+            raise
+        return following
+
+    def _leave(self, user_id: uuid.UUID | None) -> None:
+        self._streams[user_id] -= 1
+        if not self._streams[user_id]:
+            del self._streams[user_id]
+
+
 class Following:
     """Implements `Answer`: what happens in a chat, until its reader leaves or may read it no more."""
 
     content_type = SSE
     is_streamed = True
 
-    def __init__(self, bus: LiveBus, service: HistoryService, principal: Principal, chat_id: uuid.UUID) -> None:
+    def __init__(
+        self,
+        bus: LiveBus,
+        service: HistoryService,
+        principal: Principal,
+        chat_id: uuid.UUID,
+        leave: Callable[[], None] = lambda: None,
+    ) -> None:
         self.finished = False
+        self._leave = leave
+        self._is_open = True
         self._bus = bus
         self._service = service
         self._principal = principal
@@ -32,13 +77,10 @@ class Following:
         self._events: AsyncIterator[LiveEvent] | None = None
         self._next: asyncio.Future[LiveEvent | None] | None = None
 
-    @classmethod
-    async def open(cls, bus: LiveBus, service: HistoryService, principal: Principal, chat_id: uuid.UUID) -> "Following":
-        """Return the open stream; raise `NotFound` for a chat that is not the caller's."""
-        following = cls(bus, service, principal, chat_id)
-        if not await following._subscribe():
+    async def begin(self) -> None:
+        """Listen; raise `NotFound` for a chat that is not the caller's."""
+        if not await self._subscribe():
             raise NotFound("there is no such chat")
-        return following
 
     def __aiter__(self) -> Self:
         return self
@@ -68,6 +110,9 @@ class Following:
 
     async def aclose(self) -> None:
         """See `Answer.aclose`."""
+        if self._is_open:
+            self._is_open = False
+            self._leave()
         if self._next is not None:
             self._next.cancel()
             await asyncio.wait({self._next})

@@ -7,12 +7,9 @@ import uuid
 from collections.abc import Collection, Hashable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
-from sqlalchemy import Select, bindparam, select, union_all
-from sqlalchemy.engine import Connection
-
-from backend.features.history.models import COMPLETE, PENDING, Chat, StoredMessage
+from backend.core.db.plain import Statements, Values
 from backend.features.history.turns import Conversation, Turn, spoken
 
 Kept = TypeVar("Kept")
@@ -44,15 +41,10 @@ class ChatState:
     last_turn_id: uuid.UUID | None = None
     last_answer_id: uuid.UUID | None = None
 
-    def columns(self) -> dict[str, Any]:
-        """Return the columns that change."""
-        return {
-            "last_seq": self.last_seq,
-            "last_turn_id": self.last_turn_id,
-            "last_answer_id": self.last_answer_id,
-            "updated_at": self.updated_at,
-            "model": self.model,
-        }
+    def next_seq(self) -> int:
+        """Take the number of the chat's next message."""
+        self.last_seq += 1
+        return self.last_seq
 
 
 class Recent(Generic[Kept]):
@@ -81,35 +73,20 @@ class Recent(Generic[Kept]):
         self._kept.clear()
 
 
-def _newest(depth: int, *, in_chat: bool) -> Select[Any]:
-    kept = StoredMessage
-    statement = select(kept.prefix_hash, kept.chat_id, kept.id).where(kept.prefix_hash == bindparam(f"digest_{depth}"))
-    if in_chat:
-        statement = statement.where(kept.chat_id == bindparam("chat"))
-    return select(statement.order_by(kept.number.desc()).limit(1).subquery(f"at_{depth}"))
-
-
-_ONE = {in_chat: _newest(0, in_chat=in_chat) for in_chat in (False, True)}
-_SEVERAL = {
-    in_chat: union_all(*(_newest(depth, in_chat=in_chat) for depth in range(_DEPTHS))) for in_chat in (False, True)
-}
-_EXTERNAL = select(Chat.id).where(Chat.user_id == bindparam("user"), Chat.external_id == bindparam("external"))
+_ONE = "select prefix_hash, chat_id, id from messages where prefix_hash = ? order by number desc limit 1"
+_ONE_IN_CHAT = _ONE.replace(" order", " and chat_id = ? order")
+_SEVERAL, _SEVERAL_IN_CHAT = (
+    " union all ".join(f"select * from ({one}) as at_{depth}" for depth in range(_DEPTHS))  # noqa: S608 (all of it ours)
+    for one in (_ONE, _ONE_IN_CHAT)
+)
+_EXTERNAL = "select id from chats where user_id = ? and external_id = ?"
 _STATES = (
-    select(Chat.id, Chat.user_id, Chat.updated_at, Chat.model, Chat.last_seq, Chat.last_turn_id, Chat.last_answer_id)
-    .where(Chat.id.in_(bindparam("chats", expanding=True)))
-    .order_by(Chat.id)
-    .with_for_update()
+    "select id, user_id, updated_at, model, last_seq, last_turn_id, last_answer_id from chats"
+    " where id in (%s) order by id"
 )
 _CUT = (
-    select(StoredMessage.id, StoredMessage.content)
-    .where(
-        StoredMessage.chat_id == bindparam("chat"),
-        StoredMessage.parent_id == bindparam("parent"),
-        StoredMessage.role == "assistant",
-        StoredMessage.status.not_in((COMPLETE, PENDING)),
-    )
-    .order_by(StoredMessage.number.desc())
-    .limit(5)
+    "select id, content from messages where chat_id = ? and parent_id = ? and role = 'assistant'"
+    " and status not in ('complete', 'pending') order by number desc limit 5"
 )
 
 
@@ -141,7 +118,7 @@ class Places:
                 return known, place
         return None
 
-    def find(self, connection: Connection, conversation: Conversation, chat_id: uuid.UUID | None) -> Found | None:
+    def find(self, store: Statements, conversation: Conversation, chat_id: uuid.UUID | None) -> Found | None:
         """Return where the conversation was, as much of it as is found; in one chat, if that is said."""
         if (found := self.recall(conversation, chat_id)) is not None:
             return found
@@ -150,36 +127,53 @@ class Places:
         if not depths:
             return None
         digests = list(depths) if len(depths) == 1 else [*depths, *[b""] * (_DEPTHS - len(depths))]
-        statement = (_ONE if len(digests) == 1 else _SEVERAL)[chat_id is not None]
-        values: dict[str, Any] = {f"digest_{depth}": digest for depth, digest in enumerate(digests)}
-        rows = connection.execute(statement, values if chat_id is None else {**values, "chat": chat_id}).all()
-        return max(((depths[digest], Place(chat, message)) for digest, chat, message in rows), default=None)
+        if chat_id is None:
+            rows = store.rows(_ONE if len(digests) == 1 else _SEVERAL, tuple(digests))
+        else:
+            chat = store.id(chat_id)
+            values = tuple(value for digest in digests for value in (digest, chat))
+            rows = store.rows(_ONE_IN_CHAT if len(digests) == 1 else _SEVERAL_IN_CHAT, values)
+        found_at = [
+            (depths[digest], Place(store.read_id(chat), store.read_id(message))) for digest, chat, message in rows
+        ]
+        return max(found_at, default=None)
 
-    def find_external(self, connection: Connection, user_id: uuid.UUID, external_id: str) -> uuid.UUID | None:
+    def find_external(self, store: Statements, user_id: uuid.UUID, external_id: str) -> uuid.UUID | None:
         """Return the chat that a client calls so."""
         if (known := self.recall_external(user_id, external_id)) is not None:
             return known
-        found: uuid.UUID | None = connection.execute(_EXTERNAL, {"user": user_id, "external": external_id}).scalar()
-        if found is not None:
-            self.put_external(user_id, external_id, found)
+        rows = store.rows(_EXTERNAL, (store.id(user_id), external_id))
+        if not rows:
+            return None
+        found = store.read_id(rows[0][0])
+        self.put_external(user_id, external_id, found)
         return found
 
     def recall_external(self, user_id: uuid.UUID, external_id: str) -> uuid.UUID | None:
         """Return from memory the chat that a client calls so."""
         return self._external.get((user_id, external_id))
 
-    def find_cut(self, connection: Connection, asked: Place, turn: Turn) -> Place | None:
+    def find_cut(self, store: Statements, asked: Place, turn: Turn) -> Place | None:
         """Return the answer to a message that was cut and of which a client saw about as much as `turn` says."""
         seen = spoken("assistant", turn.text)
-        for message, content in connection.execute(_CUT, {"chat": asked.chat_id, "parent": asked.message_id}):
+        for message, content in store.rows(_CUT, (store.id(asked.chat_id), store.id(asked.message_id))):
             kept = spoken("assistant", content)
             if kept.startswith(seen) or seen.startswith(kept):
-                return Place(asked.chat_id, message)
+                return Place(asked.chat_id, store.read_id(message))
         return None
 
-    def lock(self, connection: Connection, chats: Collection[uuid.UUID]) -> dict[uuid.UUID, ChatState]:
+    def lock(self, store: Statements, chats: Collection[uuid.UUID]) -> dict[uuid.UUID, ChatState]:
         """Return those of the chats that are there; nobody else changes them before this transaction ends."""
         if not chats:
             return {}
-        rows = connection.execute(_STATES, {"chats": sorted(chats)})
-        return {row.id: ChatState(*row) for row in rows}
+        states = (_state(store, row) for row in store.locked(_STATES, (), [store.id(chat) for chat in sorted(chats)]))
+        return {state.id: state for state in states}
+
+
+def _state(store: Statements, row: Values) -> ChatState:
+    chat, user, updated_at, model, last_seq, turn, answer = row
+    return ChatState(
+        *(store.read_id(chat), store.read_id(user), store.read_moment(updated_at), model, last_seq),
+        None if turn is None else store.read_id(turn),
+        None if answer is None else store.read_id(answer),
+    )

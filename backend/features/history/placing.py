@@ -1,13 +1,12 @@
 """Decides where requests belong, and what is to be written for them: a chat, their new turns, a pending answer."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy.engine import Connection
-
+from backend.core.db.plain import Statements
 from backend.features.history.models import COMPLETE, PENDING
 from backend.features.history.places import ChatState, Found, Place, Places
 from backend.features.history.turns import Conversation, Turn
@@ -54,18 +53,44 @@ class Opened:
         return Place(self.chat_id, self.answer_id)
 
 
+@dataclass(frozen=True, slots=True)
+class NewChat:
+    """What a chat begins with besides its state."""
+
+    title: str
+    agent_id: uuid.UUID | None
+    external_id: str | None
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class NewMessage:
+    """A message that is to be written."""
+
+    id: uuid.UUID
+    chat: ChatState
+    seq: int
+    parent_id: uuid.UUID | None
+    created_at: datetime
+    role: str
+    status: str
+    content: str = ""
+    calls: Sequence[Mapping[str, Any]] = ()
+    digest: bytes | None = None
+
+
 class Placing:
     """The beginnings of one transaction; what one of them adds, the next one finds."""
 
-    def __init__(self, connection: Connection, places: Places, openings: Sequence[Opening]) -> None:
-        self.new_chats: dict[uuid.UUID, dict[str, Any]] = {}
+    def __init__(self, store: Statements, places: Places, openings: Sequence[Opening]) -> None:
+        self.new_chats: dict[uuid.UUID, NewChat] = {}
         self.changed_chats: set[uuid.UUID] = set()
-        self.messages: list[dict[str, Any]] = []
-        self._connection = connection
+        self.messages: list[NewMessage] = []
+        self._store = store
         self._places = places
         self._found = {opening.answer_id: self._look(opening) for opening in openings}
         chats = {chat for chat, _ in self._found.values() if chat is not None}
-        self.states = places.lock(connection, chats)
+        self.states = places.lock(store, chats)
 
     def place(self, opening: Opening) -> Opened | None:
         """Decide where a request belongs, and note what is to be written; None when the chat it names is not there."""
@@ -86,7 +111,9 @@ class Placing:
         known = max(known, len(turns) - _MOST_TURNS)
         for turn in turns[known:]:
             parent = self._add_turn(opening, state, parent, turn)
-        self._add(opening, state, parent, {"id": opening.answer_id, "role": "assistant", "status": PENDING})
+        self.messages.append(
+            NewMessage(opening.answer_id, state, state.next_seq(), parent, opening.at, "assistant", PENDING)
+        )
         state.last_answer_id = opening.answer_id
         return Opened(state.id, opening.answer_id, state.last_seq, parent, len(turns) - known)
 
@@ -94,10 +121,10 @@ class Placing:
         """Return the chat that a request names or was found in, and how much of it is there."""
         chat = opening.chat_id
         if chat is None and opening.external_id is not None:
-            chat = self._places.find_external(self._connection, opening.user_id, opening.external_id)
+            chat = self._places.find_external(self._store, opening.user_id, opening.external_id)
             if chat is None:
                 return None, None
-        found = self._places.find(self._connection, opening.conversation, chat)
+        found = self._places.find(self._store, opening.conversation, chat)
         return chat or (None if found is None else found[1].chat_id), found
 
     def _decide(self, opening: Opening) -> tuple[ChatState | None, Found | None]:
@@ -126,7 +153,7 @@ class Placing:
         turns = opening.conversation.turns
         if known == len(turns) or turns[known].role != "assistant":
             return found
-        cut = self._places.find_cut(self._connection, place, turns[known])
+        cut = self._places.find_cut(self._store, place, turns[known])
         return found if cut is None else (known + 1, cut)
 
     def _add_chat(self, opening: Opening) -> ChatState:
@@ -134,52 +161,21 @@ class Placing:
         self.states[state.id] = state
         if opening.external_id is not None:
             self._places.put_external(opening.user_id, opening.external_id, state.id)
-        self.new_chats[state.id] = {
-            "id": state.id,
-            "user_id": opening.user_id,
-            "title": title_of(opening.conversation.turns),
-            "agent_id": opening.agent_id,
-            "external_id": opening.external_id,
-            "created_at": opening.at,
-        }
+        title = title_of(opening.conversation.turns)
+        self.new_chats[state.id] = NewChat(title, opening.agent_id, opening.external_id, opening.at)
         return state
 
     def _add_turn(self, opening: Opening, state: ChatState, parent: uuid.UUID | None, turn: Turn) -> uuid.UUID:
         message_id = uuid.uuid4()
-        self._add(
-            opening,
-            state,
-            parent,
-            {
-                "id": message_id,
-                "role": turn.role,
-                "content": turn.text,
-                "tool_calls": turn.calls,
-                "prefix_hash": turn.digest,
-                "status": COMPLETE,
-            },
+        self.messages.append(
+            NewMessage(
+                *(message_id, state, state.next_seq(), parent, opening.at),
+                *(turn.role, COMPLETE, turn.text, turn.calls, turn.digest),
+            )
         )
         self._places.put(turn.digest, Place(state.id, message_id))
         state.last_turn_id = message_id
         return message_id
-
-    def _add(self, opening: Opening, state: ChatState, parent: uuid.UUID | None, values: dict[str, Any]) -> None:
-        state.last_seq += 1
-        self.messages.append(
-            {
-                "chat_id": state.id,
-                "user_id": opening.user_id,
-                "seq": state.last_seq,
-                "parent_id": parent,
-                "content": "",
-                "thinking": "",
-                "tool_calls": (),
-                "sources": (),
-                "prefix_hash": None,
-                "created_at": opening.at,
-                **values,
-            }
-        )
 
 
 def title_of(turns: Sequence[Turn]) -> str:

@@ -85,7 +85,7 @@ class HistoryRecorder:
         opening = await self._opening(asked, user_id, request)
         if not opening.conversation.turns:
             return None
-        opened = await self._open(opening)
+        opened = await self._open(opening, asked.admission)
         self._tell(opening, opened, asked.transcript)
         return ChatRecord(self, asked, opened, opening)
 
@@ -111,21 +111,22 @@ class HistoryRecorder:
             external_id=context.conversation or None,
         )
 
-    async def _open(self, opening: Opening) -> Opened:
+    async def _open(self, opening: Opening, after: "asyncio.Future[Any] | None") -> Opened:
         try:
             try:
-                opened = await self._written(opening)
+                opened = await self._written(opening, after)
             except Conflict:
                 # Another process made the same chat at the same time, or the agent was just removed.
-                opened = await self._written(opening)
+                opened = await self._written(opening, after)
         except GatewayError as error:
             raise StoreUnavailable(_AWAY, retry_after=2.0) from error
         if opened is None:
             raise NotFound("there is no such chat")
         return opened
 
-    async def _written(self, opening: Opening) -> Opened | None:
-        writing = self._commits.write(self._writer.open, opening)
+    async def _written(self, opening: Opening, after: "asyncio.Future[Any] | None") -> Opened | None:
+        # It need not outlive a loss of power: who asked is told nothing before the end, and that is durable.
+        writing = self._commits.write(self._writer.open, opening, is_durable=False, after=after)
         try:
             async with asyncio.timeout(_OPEN_SECONDS):
                 return await asyncio.shield(writing)

@@ -10,9 +10,8 @@ from starlette.responses import Response
 
 from backend.features.auth.deps import context_of, principal_of
 from backend.features.auth.policies import ACCOUNTS
-from backend.features.history.deps import bus_of, history_of, sending_of
+from backend.features.history.deps import followers_of, history_of, sending_of
 from backend.features.history.exporting import AllChats, to_json, to_markdown
-from backend.features.history.following import Following
 from backend.features.history.models import Chat
 from backend.features.history.schemas import (
     ChatCreate,
@@ -104,7 +103,7 @@ async def follow_chat(request: Request, chat_id: uuid.UUID) -> Response:
     """Follow what happens in a chat of yours, as server-sent events."""
 
     async def follow(_raw: bytes) -> Answer:
-        return await Following.open(bus_of(request), history_of(request), principal_of(request), chat_id)
+        return await followers_of(request).follow(principal_of(request), chat_id)
 
     return await respond(request, SideRoute.limits, follow)
 

@@ -9,33 +9,28 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import bindparam, insert, update
 from sqlalchemy.engine import Connection
 
-from backend.features.history.models import PENDING, Chat, StoredMessage
-from backend.features.history.places import Places
-from backend.features.history.placing import Opened, Opening, Placing
+from backend.core.db.plain import Statements, Values, statements
+from backend.features.history.places import ChatState, Places
+from backend.features.history.placing import NewChat, NewMessage, Opened, Opening, Placing
 
+_CHAT = ("id", "user_id", "title", "agent_id", "external_id", "created_at")
 _CHANGES = ("last_seq", "last_turn_id", "last_answer_id", "updated_at", "model")
+_MESSAGE = (
+    *("id", "chat_id", "user_id", "seq", "parent_id", "role", "content", "thinking", "tool_calls", "status"),
+    *("sources", "prefix_hash", "created_at"),
+)
 _ENDS = (
     *("content", "thinking", "tool_calls", "sources", "llm_model", "llm_provider", "status", "error"),
     *("prompt_tokens", "completion_tokens", "ms", "prefix_hash", "finished_at"),
 )
-_chats: Any = Chat.__table__
-_messages: Any = StoredMessage.__table__
-_new_chats = insert(_chats)
-_new_messages = insert(_messages)
-_changed_chat = update(_chats).where(_chats.c.id == bindparam("chat")).values({c: bindparam(c) for c in _CHANGES})
-_ended_chat = update(_chats).where(_chats.c.id == bindparam("chat")).values(updated_at=bindparam("at"))
-_ended = (
-    update(_messages)
-    .where(
-        _messages.c.chat_id == bindparam("chat"),
-        _messages.c.seq == bindparam("place"),
-        _messages.c.status == PENDING,
-    )
-    .values({column: bindparam(column) for column in _ENDS})
-)
+_LISTS = ("tool_calls", "sources")
+_NEW_CHATS = f"insert into chats ({', '.join(_CHAT + _CHANGES)}) values ({', '.join('?' * len(_CHAT + _CHANGES))})"  # noqa: S608 (names of ours)
+_CHANGED_CHAT = f"update chats set {' = ?, '.join(_CHANGES)} = ? where id = ?"  # noqa: S608
+_NEW_MESSAGES = f"insert into messages ({', '.join(_MESSAGE)}) values ({', '.join('?' * len(_MESSAGE))})"  # noqa: S608
+_ENDED_CHAT = "update chats set updated_at = ? where id = ?"
+_ENDED = f"update messages set {' = ?, '.join(_ENDS)} = ? where chat_id = ? and seq = ? and status = 'pending'"  # noqa: S608
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,17 +61,18 @@ class HistoryWriter:
 
         None is for a request that names a chat which is not there for its account.
         """
-        placing = Placing(connection, self.places, openings)
+        store = statements(connection)
+        placing = Placing(store, self.places, openings)
         opened = [placing.place(opening) for opening in openings]
         states = placing.states
         if placing.new_chats:
-            rows = [{**row, **states[chat].columns()} for chat, row in placing.new_chats.items()]
-            connection.execute(_new_chats, rows)
+            new = [(states[chat], row) for chat, row in placing.new_chats.items()]
+            store.run(_NEW_CHATS, [(*_chat(store, state, row), *_changes(store, state)) for state, row in new])
         if placing.changed_chats:
-            changes = [{"chat": chat, **states[chat].columns()} for chat in sorted(placing.changed_chats)]
-            connection.execute(_changed_chat, changes)
+            changed = sorted(placing.changed_chats)
+            store.run(_CHANGED_CHAT, [(*_changes(store, states[chat]), store.id(chat)) for chat in changed])
         if placing.messages:
-            connection.execute(_new_messages, placing.messages)
+            store.run(_NEW_MESSAGES, [_message(store, message) for message in placing.messages])
         return opened
 
     def close(self, connection: Connection, closings: Sequence[Closing]) -> Sequence[None]:
@@ -84,19 +80,38 @@ class HistoryWriter:
 
         A chat is locked before its messages, as whoever removes it does.
         """
-        ends = [
-            {
-                "chat": c.opened.chat_id,
-                "place": c.opened.seq,
-                "prefix_hash": c.digest,
-                "finished_at": c.at,
-                **c.values,
-            }
-            for c in closings
-        ]
+        store = statements(connection)
         touched = {closing.opened.chat_id: closing.at for closing in closings}
-        connection.execute(_ended_chat, [{"chat": chat, "at": at} for chat, at in sorted(touched.items())])
-        connection.execute(_ended, ends)
+        store.run(_ENDED_CHAT, [(store.moment(at), store.id(chat)) for chat, at in sorted(touched.items())])
+        store.run(_ENDED, [_end(store, closing) for closing in closings])
         for closing in closings:
             self.places.put(closing.digest, closing.opened.place)
         return [None] * len(closings)
+
+
+def _chat(store: Statements, state: ChatState, new: NewChat) -> Values:
+    agent = None if new.agent_id is None else store.id(new.agent_id)
+    created_at = store.moment(new.created_at)
+    return (store.id(state.id), store.id(state.user_id), new.title, agent, new.external_id, created_at)
+
+
+def _changes(store: Statements, state: ChatState) -> Values:
+    turn = None if state.last_turn_id is None else store.id(state.last_turn_id)
+    answer = None if state.last_answer_id is None else store.id(state.last_answer_id)
+    return (state.last_seq, turn, answer, store.moment(state.updated_at), state.model)
+
+
+def _message(store: Statements, message: NewMessage) -> Values:
+    parent = None if message.parent_id is None else store.id(message.parent_id)
+    chat = message.chat
+    return (
+        *(store.id(message.id), store.id(chat.id), store.id(chat.user_id), message.seq, parent, message.role),
+        *(message.content, "", store.json(message.calls), message.status, store.json(()), message.digest),
+        store.moment(message.created_at),
+    )
+
+
+def _end(store: Statements, closing: Closing) -> Values:
+    opened, own = closing.opened, {"prefix_hash": closing.digest, "finished_at": store.moment(closing.at)}
+    values = {**closing.values, **own, **{name: store.json(closing.values[name]) for name in _LISTS}}
+    return (*[values[column] for column in _ENDS], store.id(opened.chat_id), opened.seq)

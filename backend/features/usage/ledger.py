@@ -55,14 +55,19 @@ class Ledger:
         except Overloaded:
             return None
 
-    async def reserve(self, entry: Entry) -> Refusal | None:
-        """Write a request down and hold its tokens back, or return why they cannot be.
+    def reserve(self, entry: Entry) -> Written:
+        """Write a request down and hold its tokens back; what becomes of it is told by `reserved`.
+
+        Raises `Overloaded` when the store takes no more. Whoever does not wait for the end must settle the request.
+        """
+        return self._commits.write(write, Begin(entry), is_durable=False)
+
+    async def reserved(self, written: Written) -> Refusal | None:
+        """Wait until a request is written down; return why it cannot be.
 
         Raises `StoreUnavailable` or `Overloaded` when that could not be written, so that nothing is answered
-        uncounted, and `NotAuthenticated` when its user is erased. Whoever is cancelled meanwhile must settle the
-        request.
+        uncounted, and `NotAuthenticated` when its user is erased.
         """
-        written = self._commits.write(write, Begin(entry), is_durable=False)
         try:
             async with asyncio.timeout(_RESERVE_SECONDS):
                 return await asyncio.shield(written)

@@ -67,12 +67,13 @@ class UsageRecorder:
         entry = self._entry(asked)
         bound = _within_context(answer_bound(asked.request, asked.model.preset), asked)
         entry.limits, entry.reserved = limits, reservation(entry.estimate, bound, limits, self._answer_tokens)
-        await self._reserve(entry)
+        await self._reserve(entry, asked)
         return UsageRecord(self, entry, _priced_as(asked))
 
-    async def _reserve(self, entry: Entry) -> None:
+    async def _reserve(self, entry: Entry, asked: Asked) -> None:
         try:
-            refusal = await self.ledger.reserve(entry)
+            asked.admission = written = self.ledger.reserve(entry)
+            refusal = await self.ledger.reserved(written)
         except BaseException:
             # Nobody knows whether it was written; if so, it ends here.
             self.ledger.settle(Settle(entry, "interrupted", 0, 0, self.now()))

@@ -182,6 +182,35 @@ async def test_writers_take_turns_in_one_order_whatever_came_first(commits: Grou
     assert order == ["first", "second"]
 
 
+async def test_what_stands_on_a_write_is_written_with_it_or_not_at_all(database: Database) -> None:
+    def judge(connection: Connection, numbers: Sequence[int]) -> Sequence[int | None]:
+        if 0 in numbers:
+            connection.execute(insert(NUMBERS), [{"number": 1}, {"number": 1}])
+        BATCHES.append(len(numbers))
+        return [None if number > 0 else number for number in numbers]
+
+    commits = GroupCommit(database, first=(judge,))
+    commits.start()
+    judged = [commits.write(judge, number) for number in (1, -2, 3)]
+    results = await asyncio.gather(
+        *(commits.write(keep, number, after=each) for number, each in zip((1, 2, 3), judged, strict=True)),
+        return_exceptions=True,
+    )
+    assert (results[0], results[2]) == (10, 30)
+    assert isinstance(results[1], asyncio.CancelledError)
+    assert BATCHES == [3, 2], "one transaction, and the judge came first"
+    late = await asyncio.gather(
+        *(commits.write(keep, 4 + place, after=each) for place, each in enumerate(judged)), return_exceptions=True
+    )
+    assert [isinstance(result, BaseException) for result in late] == [False, True, False]
+    failed = commits.write(judge, 0)
+    after = commits.write(keep, 9, after=failed)
+    results = await asyncio.gather(failed, after, return_exceptions=True)
+    assert [type(result) for result in results] == [Conflict, asyncio.CancelledError]
+    assert await kept(database) == [1, 3, 4, 6]
+    await commits.aclose()
+
+
 async def test_the_end_does_not_wait_for_ever_for_a_store(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     async def never(*_: object, **__: object) -> None:
         await asyncio.Event().wait()

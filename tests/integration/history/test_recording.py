@@ -315,12 +315,14 @@ class _Busy:
         self.when_undone = commits.when_undone
         self._commits = commits
 
-    def write(self, writer: Any, item: Any) -> "asyncio.Future[Any]":
+    def write(self, writer: Any, item: Any, **how: Any) -> "asyncio.Future[Any]":
         """See `GroupCommit.write`."""
         if self.is_full:
             self.is_full = False
             raise Overloaded("full")
-        return asyncio.get_running_loop().create_future() if self.is_away else self._commits.write(writer, item)
+        if self.is_away:
+            return asyncio.get_running_loop().create_future()
+        return self._commits.write(writer, item, **how)
 
 
 async def test_an_answer_is_kept_though_the_queue_was_full_at_its_end(kept: Kept, commits: GroupCommit) -> None:

@@ -6,12 +6,14 @@ from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import select
 
 from backend.features.audit.service import Caller
 from backend.features.auth.principal import OPERATOR
+from backend.features.history.models import StoredMessage
 from backend.features.usage.limits import user_subject
 from tests.clients import scripts
-from tests.fixtures.counting import FULL, HI, MODEL, Counting, answer
+from tests.fixtures.counting import FULL, HI, MODEL, Counting, all_of, answer
 
 SECONDS = 120.0
 pytestmark = pytest.mark.timeout(180)
@@ -42,6 +44,9 @@ async def test_two_hundred_requests_at_once_get_what_the_quota_allows_and_no_mor
     assert {(row.status, row.prompt_tokens, row.completion_tokens, row.reserved, row.subjects) for row in rows} == {
         ("ok", 7, 3, 0, "")
     }
+    answers = select(StoredMessage).where(StoredMessage.role == "assistant")
+    kept = await all_of(counting.container.database, answers)
+    assert [message.status for message in kept] == ["complete"] * 50, "of what is refused the history knows nothing"
 
 
 async def test_a_request_counts_for_its_key_and_its_user_or_for_neither(counting: Counting) -> None:

@@ -9,11 +9,11 @@ from typing import cast
 
 import pytest
 
-from backend.core.errors import GatewayError, NotFound
+from backend.core.errors import GatewayError, NotFound, RateLimited
 from backend.features.auth.principal import Principal
 from backend.features.generation.transcript import Transcript
 from backend.features.history.encoders import HEARTBEAT, EventEncoder, NothingEncoder
-from backend.features.history.following import HEARTBEAT_SECONDS, Following
+from backend.features.history.following import HEARTBEAT_SECONDS, MOST_FOLLOWED, Followers, Following
 from backend.features.history.recorder import answer_values
 from backend.features.history.service import HistoryService
 from backend.features.history.telling import DELTA_SECONDS, Running, Teller
@@ -120,7 +120,7 @@ async def test_who_comes_in_the_middle_hears_what_was_said_before(bus: Bus) -> N
 
 
 async def follow(bus: Bus, readers: Readers, principal: Principal = ANA) -> Following:
-    return await Following.open(bus, cast(HistoryService, readers), principal, CHAT)
+    return await Followers(bus, cast(HistoryService, readers)).follow(principal, CHAT)
 
 
 async def test_a_follower_gets_events_and_signs_of_life_between_them(bus: Bus) -> None:
@@ -181,3 +181,27 @@ def test_an_answer_that_is_read_from_the_store_is_written_as_good_as_not_at_all(
     assert encoder.encode([Started(), TextDelta("x")]) == b""
     assert encoder.encode([Finished("stop")]) == b"{}"
     assert b"broke" in encoder.encode_error(GatewayError("broke"))
+
+
+async def test_nobody_follows_more_than_so_many_chats_at_a_time(bus: Bus) -> None:
+    followers = Followers(bus, cast(HistoryService, Readers()))
+    open_ones = [await followers.follow(ANA, CHAT) for _ in range(MOST_FOLLOWED)]
+    with pytest.raises(RateLimited, match="close one"):
+        await followers.follow(ANA, CHAT)
+    await open_ones[0].aclose()
+    await open_ones[0].aclose()
+    open_ones[0] = await followers.follow(ANA, CHAT)
+    with pytest.raises(RateLimited):
+        await followers.follow(ANA, CHAT)
+    for following in open_ones:
+        await following.aclose()
+    assert bus.subscriptions == 0
+
+
+async def test_who_may_not_follow_takes_no_place(bus: Bus) -> None:
+    readers = Readers()
+    readers.may = False
+    followers = Followers(bus, cast(HistoryService, readers))
+    for _ in range(MOST_FOLLOWED + 1):
+        with pytest.raises(NotFound):
+            await followers.follow(ANA, CHAT)
