@@ -4,8 +4,9 @@ Of every request the pipeline asks each recorder once, after it has a place and 
 each record once how it ended. Between the two nothing is asked, so that no token waits for a store.
 """
 
+import uuid
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from backend.core.errors import GatewayError
@@ -24,6 +25,14 @@ NOTHING = Usage(0, 0)
 AnyRequest = ChatRequest | CompletionRequest | EmbedRequest | TranscriptionRequest
 
 
+@dataclass(slots=True)
+class Belonging:
+    """Where a request belongs, as far as a record has found out."""
+
+    chat_id: uuid.UUID | None = None
+    """The caller's chat that it continues or begins."""
+
+
 @dataclass(frozen=True, slots=True)
 class Asked:
     """A request that is about to be answered."""
@@ -36,6 +45,8 @@ class Asked:
     """Guesses the tokens that the model will read, what is put before the request included."""
     transcript: Transcript
     """Will hold the answer to a conversation or completion, if a record wants it."""
+    belonging: Belonging = field(default_factory=Belonging)
+    """Filled in by the history, for those who are asked after it."""
 
 
 @dataclass(frozen=True, slots=True)

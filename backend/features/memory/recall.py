@@ -1,0 +1,206 @@
+"""Finds what a user and an agent said before that has to do with a question.
+
+By words, counted among one's own memories alone, and by vectors where there is an embedder; what is older counts less.
+"""
+
+import asyncio
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from sqlalchemy import ColumnElement
+
+from backend.core.db.database import Database
+from backend.core.db.tables import utc_now
+from backend.core.errors import GatewayError
+from backend.core.logging import get_logger
+from backend.features.generation.record import Asked
+from backend.features.knowledge.languages import Language
+from backend.features.knowledge.ports import Fingerprint, TextEmbedder
+from backend.features.knowledge.questions import Question, read_question
+from backend.features.knowledge.relevance import KeywordGate, judge
+from backend.features.memory import word_index
+from backend.features.memory.exchanges import digests_in, normalised
+from backend.features.memory.models import Memory
+from backend.features.memory.nearness import nearest
+from backend.features.memory.repository import MemoryRepository, recallable
+from backend.features.memory.word_index import MAX_TERMS, Whose
+from backend.llm.grounding import Mode
+from backend.llm.types import ChatRequest
+
+_log = get_logger(__name__)
+
+MOST_RECALLED = 3
+_CANDIDATES = 30
+_EMBED_SECONDS = 1.0
+_LEAST_COVERAGE = 0.3
+"""Of the weight of a question's words that a memory must hold."""
+_HALF_LIFE = timedelta(days=30)
+
+
+class EmbedderInUse(Protocol):
+    """Who makes vectors now."""
+
+    @property
+    def embedder(self) -> TextEmbedder:
+        """Whom to ask."""
+        ...
+
+    @property
+    def fingerprint(self) -> Fingerprint:
+        """Which one that is."""
+        ...
+
+
+FindEmbedder = Callable[[], EmbedderInUse | None]
+
+
+def no_embedder() -> EmbedderInUse | None:
+    """Return none: words alone are compared."""
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Recalled:
+    """A memory that has to do with a question."""
+
+    memory: Memory
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What was found, best first."""
+
+    memories: tuple[Recalled, ...] = ()
+    mode: Mode = "none"
+
+
+class Recall:
+    """Searches one's own memories.
+
+    Args:
+        database: holds them.
+        retention: after which they are not recalled any more.
+        now: the time, with its zone.
+    """
+
+    def __init__(self, database: Database, retention: timedelta, now: Callable[[], datetime] = utc_now) -> None:
+        self._database = database
+        self._retention = retention
+        self._now = now
+        self._memories = MemoryRepository()
+        self._find_embedder: FindEmbedder = no_embedder
+
+    def use_vectors(self, find_embedder: FindEmbedder) -> None:
+        """Compare vectors too, from now on: who makes them is opened after what searches."""
+        self._find_embedder = find_embedder
+
+    async def search(self, whose: Whose, asked: Asked) -> Found:
+        """Return what has to do with the last question of a request; raise `GatewayError` when it cannot be searched.
+
+        Never from the same chat, and nothing that stands in the conversation already.
+        """
+        request, principal = asked.request, asked.context.principal
+        if not isinstance(request, ChatRequest):
+            return Found()
+        question = read_question(request.messages)
+        now = self._now()
+        where = recallable(principal, whose.agent_id, now - self._retention, asked.belonging.chat_id)
+        async with self._database.reading() as session:
+            total = await self._memories.count(session, where)
+        if not total or not question.last:
+            return Found()
+        words, (cosines, model) = await asyncio.gather(
+            self._by_words(whose, where, question, total), self._by_vectors(where, question)
+        )
+        gate, weights, hits = words
+        wanted = {*hits, *cosines}
+        if not wanted:
+            return Found()
+        async with self._database.reading() as session:
+            memories = await self._memories.numbered(session, wanted, where)
+            terms = await word_index.terms_of(session, [memory.number for memory in memories])
+        known = digests_in(request.messages)
+        scored = [
+            Recalled(memory, score * _decay(now - memory.created_at))
+            for memory in memories
+            if memory.digest not in known
+            and (score := _score(memory.number, gate, weights, terms, cosines, model)) is not None
+        ]
+        best = _distinct(sorted(scored, key=lambda one: (-one.score, -one.memory.number)))[:MOST_RECALLED]
+        return Found(tuple(best), "none" if not best else "hybrid" if model else "keyword")
+
+    async def _by_words(
+        self, whose: Whose, where: ColumnElement[bool], question: Question, total: int
+    ) -> tuple[KeywordGate, "_Weights", Sequence[int]]:
+        """Return what judges memories by their words, and those that hold any."""
+        words, exact = question.words(tuple(Language)), question.references()
+        terms = list(dict.fromkeys([*exact, *(term for word in words for term in sorted(word))]))[:MAX_TERMS]
+        async with self._database.reading() as session:
+            counts = await word_index.frequencies(session, whose, terms)
+            known = [term for term in terms if counts.get(term)]
+            hits = await word_index.search(session, whose, known, where, _CANDIDATES)
+        return KeywordGate(words, exact, counts, total), _weigh(words, counts, total), hits
+
+    async def _by_vectors(self, where: ColumnElement[bool], question: Question) -> tuple[Mapping[int, float], str]:
+        """Return the nearest memories with their cosines and who made the vectors; nothing where nobody does."""
+        used = self._find_embedder()
+        if used is None:
+            return {}, ""
+        try:
+            async with asyncio.timeout(_EMBED_SECONDS):
+                [vector] = await used.embedder.embed([question.text], "query")
+        except (GatewayError, TimeoutError) as error:
+            _log.warning("memories_by_words_alone", reason=type(error).__name__)
+            return {}, ""
+        async with self._database.reading() as session:
+            rows = await self._memories.vectors(session, where, used.fingerprint.value)
+        if not rows:
+            return {}, ""
+        return await asyncio.to_thread(nearest, rows, vector, _CANDIDATES), used.fingerprint.model
+
+
+_Weights = Mapping[frozenset[str], float]
+
+
+def _weigh(words: Sequence[frozenset[str]], counts: Mapping[str, int], total: int) -> _Weights:
+    """Return how much each word of a question tells: the rarer among one's own memories, the more."""
+    return {
+        word: math.log(1 + (1 + total) / (1 + max((counts.get(term, 0) for term in word), default=0))) for word in words
+    }
+
+
+def _score(
+    number: int,
+    gate: KeywordGate,
+    weights: _Weights,
+    terms: Mapping[int, frozenset[str]],
+    cosines: Mapping[int, float],
+    model: str,
+) -> float | None:
+    """Return how well a memory fits a question; None when it has nothing to do with it."""
+    own = terms.get(number, frozenset())
+    whole = sum(weights.values())
+    coverage = sum(weight for word, weight in weights.items() if not word.isdisjoint(own)) / whole if whole else 0.0
+    told = gate.admits(own) and coverage >= _LEAST_COVERAGE
+    if not model:
+        return coverage if told else None
+    known, cosine = judge(model), cosines.get(number, 0.0)
+    if not told and cosine < known.cosine:
+        return None
+    return (1 - known.weight) * coverage + known.weight * max(cosine, 0.0)
+
+
+def _decay(age: timedelta) -> float:
+    return float(0.5 ** (max(age, timedelta()) / _HALF_LIFE))
+
+
+def _distinct(found: Sequence[Recalled]) -> list[Recalled]:
+    """Return what was found with one answer to each question, the best."""
+    first: dict[str, Recalled] = {}
+    for one in found:
+        first.setdefault(normalised(one.memory.question), one)
+    return list(first.values())
