@@ -34,12 +34,15 @@ BOAT = "My sailing boat is called Zephyrine and lies in Concarneau."
 ASKED = "Where does my sailing boat lie?"
 
 
+FAKE = Fingerprint("f" * 16, "fake", "mistral-embed", 2)
+
+
 @dataclass(frozen=True)
 class InUse:
     """Implements `EmbedderInUse`."""
 
     embedder: "DocumentEmbedder"
-    fingerprint: Fingerprint = Fingerprint("f" * 16, "fake", "mistral-embed", 2)
+    fingerprint: Fingerprint = FAKE
 
 
 @dataclass
