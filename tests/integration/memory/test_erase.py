@@ -29,7 +29,8 @@ def test_an_erased_account_leaves_no_memory(tmp_path: Path) -> None:
         upstream.defaults["GET /v1/models"] = mistral_models()
         upstream.script(CHAT, [answer(f"I say {CANARY} too")])
         env = {"MISTRAL_API_KEY": "k", "MISTRAL_BASE_URL": upstream.url, "GATEWAY_AUTH": "keys"}
-        command(tmp_path, env, "admin", "create", "--email", "eve@example.org", "--password", PASSWORD)
+        for name in ("ana", "eve"):
+            command(tmp_path, env, "admin", "create", "--email", f"{name}@example.org", "--password", PASSWORD)
         key = command(tmp_path, env, "keys", "create", "--user", "eve@example.org", "--name", "test")
         with (
             run_gateway(tmp_path, env) as gateway,
