@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 
 from backend.features.knowledge.budget import count
 from backend.features.knowledge.neutral import neutralise
-from backend.features.memory.models import Memory
 from backend.features.memory.recall import Recalled
+from backend.features.memory.repository import Said
 from backend.llm.grounding import Source
 from backend.llm.types import ChatRequest, ContentPart, Message, TextPart
 
@@ -69,7 +69,7 @@ def put_before(request: ChatRequest, blocks: Sequence[Block]) -> ChatRequest:
     return replace(request, messages=(*request.messages[:-1], last), source=None)
 
 
-def title_of(memory: Memory) -> str:
+def title_of(memory: Said) -> str:
     """Return what a memory is called as a source."""
     return f"earlier exchange of {memory.created_at:%Y-%m-%d}"
 

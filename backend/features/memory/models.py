@@ -22,21 +22,23 @@ class Memory(Table):
         UniqueConstraint("id"),
         UniqueConstraint("user_id", "agent_id", "digest"),
         Index(None, "user_id", "agent_id", "number"),
+        Index(None, "user_id", "agent_id", "fingerprint", "number"),
+        {"sqlite_autoincrement": True},
     )
 
     number: Mapped[int] = mapped_column(Number, primary_key=True, autoincrement=True)
-    """Grows with time; what the index of words knows it by."""
+    """Grows with time and is never used twice; what the index of words knows it by."""
     id: Mapped[uuid.UUID] = mapped_column(default=uuid.uuid4)
     user_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
     agent_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("agents.id", ondelete="CASCADE"), index=True)
     chat_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("chats.id", ondelete="CASCADE"), index=True)
     """Where it was said; nothing is recalled there."""
-    question: Mapped[str] = mapped_column(Text)
-    answer: Mapped[str] = mapped_column(Text)
-    digest: Mapped[bytes] = mapped_column(LargeBinary(32))
-    """SHA-256 of both, without regard to case and white space."""
     created_at: Mapped[datetime] = mapped_column(index=True)
     fingerprint: Mapped[str | None] = mapped_column(String(16), default=None)
     """Of the embedder that made the vector."""
+    digest: Mapped[bytes] = mapped_column(LargeBinary(32))
+    """SHA-256 of question and answer, without regard to case and white space."""
+    question: Mapped[str] = mapped_column(Text)
+    answer: Mapped[str] = mapped_column(Text)
     vector: Mapped[bytes | None] = mapped_column(LargeBinary, default=None)
     """Little-endian float32, at length one; None until it is made."""

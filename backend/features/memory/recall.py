@@ -5,6 +5,7 @@ By words, counted among one's own memories alone, and by vectors where there is 
 
 import asyncio
 import math
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -12,7 +13,7 @@ from typing import Protocol
 
 from sqlalchemy import ColumnElement
 
-from backend.core.db.database import Database
+from backend.core.db.database import Database, Transaction
 from backend.core.db.tables import utc_now
 from backend.core.errors import GatewayError
 from backend.core.logging import get_logger
@@ -20,12 +21,11 @@ from backend.features.generation.record import Asked
 from backend.features.knowledge.languages import Language
 from backend.features.knowledge.ports import Fingerprint, TextEmbedder
 from backend.features.knowledge.questions import Question, read_question
-from backend.features.knowledge.relevance import KeywordGate, judge
+from backend.features.knowledge.relevance import KeywordGate, judge, rare_first
 from backend.features.memory import word_index
 from backend.features.memory.exchanges import digests_in, normalised
-from backend.features.memory.models import Memory
-from backend.features.memory.nearness import nearest
-from backend.features.memory.repository import MemoryRepository, recallable
+from backend.features.memory.nearness import VectorCache, Vectors, nearest, stack
+from backend.features.memory.repository import MemoryRepository, Said, recallable, usable
 from backend.features.memory.word_index import MAX_TERMS, Whose
 from backend.llm.grounding import Mode
 from backend.llm.types import ChatRequest
@@ -66,7 +66,7 @@ def no_embedder() -> EmbedderInUse | None:
 class Recalled:
     """A memory that has to do with a question."""
 
-    memory: Memory
+    memory: Said
     score: float
 
 
@@ -92,6 +92,7 @@ class Recall:
         self._retention = retention
         self._now = now
         self._memories = MemoryRepository()
+        self._vectors = VectorCache()
         self._find_embedder: FindEmbedder = no_embedder
 
     def use_vectors(self, find_embedder: FindEmbedder) -> None:
@@ -110,11 +111,11 @@ class Recall:
         now = self._now()
         where = recallable(principal, whose.agent_id, now - self._retention, asked.belonging.chat_id)
         async with self._database.reading() as session:
-            total = await self._memories.count(session, where)
+            total = await self._memories.count(session, usable(principal, whose.agent_id))
         if not total or not question.last:
             return Found()
         words, (cosines, model) = await asyncio.gather(
-            self._by_words(whose, where, question, total), self._by_vectors(where, question)
+            self._by_words(whose, where, question, total), self._by_vectors(whose, question, asked.belonging.chat_id)
         )
         gate, weights, hits = words
         wanted = {*hits, *cosines}
@@ -141,11 +142,12 @@ class Recall:
         terms = list(dict.fromkeys([*exact, *(term for word in words for term in sorted(word))]))[:MAX_TERMS]
         async with self._database.reading() as session:
             counts = await word_index.frequencies(session, whose, terms)
-            known = [term for term in terms if counts.get(term)]
-            hits = await word_index.search(session, whose, known, where, _CANDIDATES)
+            hits = await word_index.search(session, whose, rare_first(terms, counts, total), where, _CANDIDATES)
         return KeywordGate(words, exact, counts, total), _weigh(words, counts, total), hits
 
-    async def _by_vectors(self, where: ColumnElement[bool], question: Question) -> tuple[Mapping[int, float], str]:
+    async def _by_vectors(
+        self, whose: Whose, question: Question, chat_id: uuid.UUID | None
+    ) -> tuple[Mapping[int, float], str]:
         """Return the nearest memories with their cosines and who made the vectors; nothing where nobody does."""
         used = self._find_embedder()
         if used is None:
@@ -157,10 +159,19 @@ class Recall:
             _log.warning("memories_by_words_alone", reason=type(error).__name__)
             return {}, ""
         async with self._database.reading() as session:
-            rows = await self._memories.vectors(session, where, used.fingerprint.value)
-        if not rows:
-            return {}, ""
-        return await asyncio.to_thread(nearest, rows, vector, _CANDIDATES), used.fingerprint.model
+            here = await self._memories.of_chat(session, chat_id)
+            vectors = await self._stacked(session, whose, used.fingerprint.value)
+        found = await asyncio.to_thread(nearest, vectors, vector, _CANDIDATES, here)
+        return found, used.fingerprint.model if found else ""
+
+    async def _stacked(self, session: Transaction, whose: Whose, fingerprint: str) -> Vectors:
+        """Return somebody's vectors, read once until there are others; who may see what is asked of what they find."""
+        stamp, key = await self._memories.stamp(session, whose, fingerprint), (whose, fingerprint)
+        kept = self._vectors.get(key, stamp)
+        if kept is None:
+            kept = await asyncio.to_thread(stack, await self._memories.vectors(session, whose, fingerprint))
+            self._vectors.put(key, stamp, kept)
+        return kept
 
 
 _Weights = Mapping[frozenset[str], float]

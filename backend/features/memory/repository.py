@@ -32,16 +32,32 @@ class Unembedded:
     text: str
 
 
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A memory as it is recalled."""
+
+    number: int
+    id: uuid.UUID
+    question: str
+    answer: str
+    digest: bytes
+    created_at: datetime
+
+
+def usable(principal: Principal, agent_id: uuid.UUID) -> ColumnElement[bool]:
+    """Return the condition on what is one's own, of an agent one may use."""
+    return and_(
+        Memory.user_id == principal.user_id,
+        Memory.agent_id == agent_id,
+        Memory.agent_id.in_(usable_ids(principal).where(Agent.id == agent_id)),
+    )
+
+
 def recallable(
     principal: Principal, agent_id: uuid.UUID, since: datetime, chat_id: uuid.UUID | None
 ) -> ColumnElement[bool]:
     """Return the whole condition on what may be recalled: one's own, of an agent one may use, of another chat."""
-    ways: list[ColumnElement[bool]] = [
-        Memory.user_id == principal.user_id,
-        Memory.agent_id == agent_id,
-        Memory.agent_id.in_(usable_ids(principal).where(Agent.id == agent_id)),
-        Memory.created_at >= since,
-    ]
+    ways = [usable(principal, agent_id), Memory.created_at >= since]
     return and_(*ways) if chat_id is None else and_(*ways, Memory.chat_id != chat_id)
 
 
@@ -54,18 +70,26 @@ class MemoryRepository:
 
     async def numbered(
         self, session: AsyncSession, numbers: Collection[int], where: ColumnElement[bool]
-    ) -> Sequence[Memory]:
-        """Return those memories of these numbers that a condition is true of, without their vectors."""
+    ) -> Sequence[Said]:
+        """Return those memories of these numbers that a condition is true of."""
         columns = (Memory.number, Memory.id, Memory.question, Memory.answer, Memory.digest, Memory.created_at)
         rows = await session.execute(select(*columns).where(Memory.number.in_(numbers), where))
-        return [Memory(**row._mapping) for row in rows]  # noqa: SLF001 (the public way to a row's names)
+        return [Said(*row) for row in rows]
 
-    async def vectors(self, session: AsyncSession, where: ColumnElement[bool], fingerprint: str) -> Sequence[Numbered]:
-        """Return the vectors that one embedder made of memories."""
-        rows = await session.execute(
-            select(Memory.number, Memory.vector).where(where, Memory.fingerprint == fingerprint)
-        )
-        return [(number, data) for number, data in rows if data is not None]
+    async def of_chat(self, session: AsyncSession, chat_id: uuid.UUID | None) -> frozenset[int]:
+        """Return the numbers of what was said in a chat."""
+        return frozenset(await session.scalars(select(Memory.number).where(Memory.chat_id == chat_id)))
+
+    async def stamp(self, session: AsyncSession, whose: Whose, fingerprint: str) -> tuple[int, int]:
+        """Return what tells whether the vectors of somebody's memories changed, without reading them."""
+        counted = select(func.count(), func.max(Memory.number)).where(_own(whose), Memory.fingerprint == fingerprint)
+        count, newest = (await session.execute(counted)).one()
+        return count, newest or 0
+
+    async def vectors(self, session: AsyncSession, whose: Whose, fingerprint: str) -> Sequence[Numbered]:
+        """Return the vectors that one embedder made of somebody's memories."""
+        wanted = select(Memory.number, Memory.vector).where(_own(whose), Memory.fingerprint == fingerprint)
+        return [(number, data) for number, data in await session.execute(wanted) if data is not None]
 
     async def page(
         self, session: AsyncSession, user_id: uuid.UUID, agent_id: uuid.UUID | None, query: PageQuery
@@ -108,11 +132,6 @@ class MemoryRepository:
             for number, user_id, agent_id, question, answer in rows
         ]
 
-    async def vectors_of(self, session: AsyncSession, whose: Whose, fingerprint: str) -> Sequence[Numbered]:
-        """Return the vectors of somebody's memories."""
-        own = and_(Memory.user_id == whose.user_id, Memory.agent_id == whose.agent_id)
-        return await self.vectors(session, own, fingerprint)
-
 
 def keep_vectors(connection: Connection, fingerprint: str, made: Sequence[Numbered], gone: Collection[int]) -> None:
     """Write vectors, and remove the memories whose place others take."""
@@ -129,6 +148,10 @@ def prune(connection: Connection, before: datetime) -> int:
     if old:
         connection.execute(delete(_memories).where(_memories.c.number.in_(old)))
     return len(old)
+
+
+def _own(whose: Whose) -> ColumnElement[bool]:
+    return and_(Memory.user_id == whose.user_id, Memory.agent_id == whose.agent_id)
 
 
 def _shown() -> Any:

@@ -90,7 +90,7 @@ class MemoryUpkeep:
 
     async def _keep(self, whose: Whose, fingerprint: str, added: Sequence[Numbered]) -> None:
         async with self._database.reading() as session:
-            known = await self._memories.vectors_of(session, whose, fingerprint)
+            known = await self._memories.vectors(session, whose, fingerprint)
         gone = await asyncio.to_thread(replaced, known, added)
         made = [row for row in added if row[0] not in gone]
         await self._database.in_one(partial(keep_vectors, fingerprint=fingerprint, made=made, gone=gone))

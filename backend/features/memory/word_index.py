@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    Float,
     Integer,
     String,
     bindparam,
@@ -29,6 +30,8 @@ from backend.features.memory.models import Memory
 MAX_TERMS = 32
 """Of one question that are looked for."""
 _QUESTION_WEIGHT = 1.5
+_SPARE = 4
+"""How many more are ranked than are wanted: those of the same chat drop out."""
 
 
 class Whose(NamedTuple):
@@ -88,6 +91,9 @@ _COUNT_ALL = (
 )
 _WANTED = func.to_tsquery(literal_column("'simple'"), bindparam("wanted", type_=String))
 _index = table("memory_terms", column("rowid", Integer), column("number", Integer), column("terms"))
+_MATCHES: ColumnElement[bool] = literal_column("memory_terms").op("match", is_comparison=True)(
+    bindparam("wanted", type_=String)
+)
 _WEIGHTS: ColumnElement[str] = literal_column(f"'{{{1 / _QUESTION_WEIGHT:.3f}, 1, 1, 1}}'::float4[]")
 
 
@@ -118,18 +124,24 @@ async def search(
     if not terms:
         return []
     if session.get_bind().dialect.name == "postgresql":
-        score: ColumnElement[Any] = func.ts_rank_cd(_WEIGHTS, _index.c.terms, _WANTED, 1)
-        matches: ColumnElement[bool] = _index.c.terms.op("@@", is_comparison=True)(_WANTED)
-        key, wanted = _index.c.number, " | ".join(f"'{term}'" for term in terms)
+        score: ColumnElement[float] = func.ts_rank_cd(_WEIGHTS, _index.c.terms, _WANTED, 1, type_=Float)
+        ranked = (
+            select(_index.c.number, score.label("score"))
+            .join(Memory, Memory.number == _index.c.number)
+            .where(Memory.user_id == whose.user_id, Memory.agent_id == whose.agent_id)
+            .where(_index.c.terms.op("@@", is_comparison=True)(_WANTED))
+        )
+        wanted = " | ".join(f"'{term}'" for term in terms)
     else:
-        score = literal_column(f"-bm25(memory_terms, 0.0, {_QUESTION_WEIGHT}, 1.0)")
-        matches = literal_column("memory_terms").op("match", is_comparison=True)(bindparam("wanted", type_=String))
-        key, wanted = _index.c.rowid, _of(whose, terms)
+        score = literal_column(f"-bm25(memory_terms, 0.0, {_QUESTION_WEIGHT}, 1.0)", Float)
+        ranked = select(_index.c.rowid.label("number"), score.label("score")).where(_MATCHES)
+        wanted = _of(whose, terms)
+    best = ranked.order_by(score.desc()).limit(limit * _SPARE).subquery()
     statement = (
         select(Memory.number)
-        .select_from(_index.join(Memory, Memory.number == key))
-        .where(matches, where)
-        .order_by(score.desc(), Memory.number.desc())
+        .join(best, best.c.number == Memory.number)
+        .where(where)
+        .order_by(best.c.score.desc(), Memory.number.desc())
         .limit(limit)
     )
     return list(await session.scalars(statement, {"wanted": wanted}))

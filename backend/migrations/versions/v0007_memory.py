@@ -12,7 +12,13 @@ branch_labels = None
 depends_on = None
 
 _NUMBER = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
-_INDEXED = (["agent_id"], ["chat_id"], ["created_at"], ["user_id", "agent_id", "number"])
+_INDEXED = (
+    ["agent_id"],
+    ["chat_id"],
+    ["created_at"],
+    ["user_id", "agent_id", "number"],
+    ["user_id", "agent_id", "fingerprint", "number"],
+)
 
 
 def upgrade() -> None:
@@ -24,11 +30,11 @@ def upgrade() -> None:
         sa.Column("user_id", sa.Uuid(), nullable=False),
         sa.Column("agent_id", sa.Uuid(), nullable=False),
         sa.Column("chat_id", sa.Uuid(), nullable=False),
-        sa.Column("question", sa.Text(), nullable=False),
-        sa.Column("answer", sa.Text(), nullable=False),
-        sa.Column("digest", sa.LargeBinary(length=32), nullable=False),
         sa.Column("created_at", Moment(), nullable=False),
         sa.Column("fingerprint", sa.String(length=16), nullable=True),
+        sa.Column("digest", sa.LargeBinary(length=32), nullable=False),
+        sa.Column("question", sa.Text(), nullable=False),
+        sa.Column("answer", sa.Text(), nullable=False),
         sa.Column("vector", sa.LargeBinary(), nullable=True),
         sa.ForeignKeyConstraint(
             ["agent_id"], ["agents.id"], name=op.f("fk_memories_agent_id_agents"), ondelete="CASCADE"
@@ -38,6 +44,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("number", name=op.f("pk_memories")),
         sa.UniqueConstraint("id", name=op.f("uq_memories_id")),
         sa.UniqueConstraint("user_id", "agent_id", "digest", name=op.f("uq_memories_user_id_agent_id_digest")),
+        sqlite_autoincrement=True,
     )
     for columns in _INDEXED:
         op.create_index(op.f(f"ix_memories_{'_'.join(columns)}"), "memories", columns, unique=False)

@@ -19,8 +19,8 @@ from backend.features.history.switches import Switches
 from backend.features.knowledge.budget import count, prompt_tokens, reserve
 from backend.features.memory.augmenter import FAILED, MemoryAugmenter
 from backend.features.memory.framing import SHARE, fit, put_before
-from backend.features.memory.models import Memory
 from backend.features.memory.recall import Found, Recalled
+from backend.features.memory.repository import Said
 from backend.features.memory.word_index import Whose
 from backend.llm.grounding import Grounding, Source
 from backend.llm.names import ModelName
@@ -40,7 +40,7 @@ def chat(text: str = "Where is my boat?", **more: Any) -> ChatRequest:
 
 
 def recalled(question: str = "My boat is red.", answer: str = "Aye.", score: float = 0.5) -> Recalled:
-    return Recalled(Memory(id=uuid.UUID(int=5), number=1, question=question, answer=answer, created_at=NOW), score)
+    return Recalled(Said(1, uuid.UUID(int=5), question, answer, b"", NOW), score)
 
 
 ONE = Found((recalled(),), "keyword")
