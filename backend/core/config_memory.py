@@ -6,7 +6,7 @@ from backend.core.config_types import Group
 
 
 class MemorySettings(Group):
-    """What agents with `learn_from_interaction` keep of finished exchanges; where no history is kept, nothing is."""
+    """What agents remember of earlier conversations; where no history is kept, they remember nothing."""
 
     exchanges: int = Field(
         5_000, ge=1, le=20_000, description="Exchanges kept of one user with one agent; then the oldest ones go."

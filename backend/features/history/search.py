@@ -53,8 +53,8 @@ _QUEUED = f"""
 """  # noqa: S608 (a number of ours)
 
 
-_MERGED = ("history_search", "memory_terms")
-"""The indices whose deleted words are wiped: of the history, and of what agents remember of it (`features.memory`)."""
+_WIPED = ("history_search", "memory_terms")
+"""The indices that are wiped: of the history, and of what agents remember of it (`features.memory`)."""
 
 _WIPE = "INSERT OR IGNORE INTO history_search_queue(number) VALUES (0);"
 """Asks for words that were deleted to be taken out of the index's files, where they stay until pieces are merged."""
@@ -152,12 +152,14 @@ def wipe(connection: Connection) -> bool | None:
 
     Return whether there is more to do; None when there was nothing to do at all. It is asked for until all is done.
     """
-    if not connection.exec_driver_sql("SELECT 1 FROM history_search_queue WHERE number = 0").scalar():
-        return None
-    if any(_merge(connection, index) for index in _MERGED):
-        return True
-    connection.exec_driver_sql("DELETE FROM history_search_queue WHERE number = 0")
-    return False
+    done: bool | None = None
+    for index in _WIPED:
+        if connection.exec_driver_sql(f"SELECT 1 FROM {index}_queue WHERE number = 0").scalar():  # noqa: S608 (ours)
+            if _merge(connection, index):
+                return True
+            connection.exec_driver_sql(f"DELETE FROM {index}_queue WHERE number = 0")  # noqa: S608 (ours)
+            done = False
+    return done
 
 
 def _merge(connection: Connection, index: str) -> bool:

@@ -47,12 +47,17 @@ class Whose(NamedTuple):
 
 
 def sqlite_index() -> Sequence[str]:
-    """Return the statements that make the index on SQLite; a removal asks for its words to be wiped off the disk."""
+    """Return the statements that make the index on SQLite.
+
+    Words of what is removed stay in the index's files until pieces of it are merged: a zero in the queue asks for that
+    (`history.search.wipe`).
+    """
     removal = (
         "begin delete from memory_terms where rowid = old.number; "
-        "insert or ignore into history_search_queue(number) values (0); end"
+        "insert or ignore into memory_terms_queue(number) values (0); end"
     )
     return (
+        "create table memory_terms_queue (number integer primary key)",
         "create virtual table memory_terms using fts5(owner, question, answer)",
         f"create trigger memory_terms_go after delete on memories {removal}",
     )
@@ -70,7 +75,15 @@ def postgresql_index() -> Sequence[str]:
 def drop_index(dialect: str) -> Sequence[str]:
     """Return the statements that remove the index."""
     dropped = "drop table memory_terms"
-    return (dropped,) if dialect == "postgresql" else ("drop trigger memory_terms_go", dropped)
+    return (
+        (dropped,)
+        if dialect == "postgresql"
+        else (
+            "drop trigger memory_terms_go",
+            "drop table memory_terms_queue",
+            dropped,
+        )
+    )
 
 
 _ADD = {

@@ -17,6 +17,7 @@ from backend.features.generation.record import Asked, Belonging
 from backend.features.generation.transcript import Transcript
 from backend.features.history.models import Chat
 from backend.features.knowledge.ports import Fingerprint, Purpose
+from backend.features.knowledge.vector_rows import VectorRows
 from backend.features.memory.exchanges import Exchange
 from backend.features.memory.models import Memory
 from backend.features.memory.recall import Found, Recall
@@ -223,6 +224,13 @@ async def test_memories_go_with_chat_agent_and_user(database: Database, remember
         await session.execute(delete(Agent).where(Agent.id == remembered.agent_id))
     assert await remembered.questions() == []
     assert await remembered.find(ASKED) == Found()
+
+
+async def test_an_embedder_is_opened_for_memories_too(database: Database, remembered: Remembered) -> None:
+    rows = VectorRows(database)
+    assert not await rows.has_passages()
+    await remembered.keep(BOAT)
+    assert await rows.has_passages()
 
 
 async def test_vectors_find_what_words_do_not_and_a_new_embedder_makes_its_own(
