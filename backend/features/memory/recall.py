@@ -37,6 +37,7 @@ _CANDIDATES = 30
 _EMBED_SECONDS = 1.0
 _LEAST_COVERAGE = 0.3
 """Of the weight of a question's words that a memory must hold."""
+_ENOUGH_WORDS = 8
 _HALF_LIFE = timedelta(days=30)
 
 
@@ -138,8 +139,9 @@ class Recall:
         self, whose: Whose, where: ColumnElement[bool], question: Question, total: int
     ) -> tuple[KeywordGate, "_Weights", Sequence[int]]:
         """Return what judges memories by their words, and those that hold any."""
-        words, exact = question.words(tuple(Language)), question.references()
-        terms = list(dict.fromkeys([*exact, *(term for word in words for term in sorted(word))]))[:MAX_TERMS]
+        exact = question.references()[: MAX_TERMS // 4]
+        words = _both_ends(question.words(tuple(Language)), MAX_TERMS - len(exact))
+        terms = list(dict.fromkeys([*exact, *(term for word in words for term in sorted(word))]))
         async with self._database.reading() as session:
             counts = await word_index.frequencies(session, whose, terms)
             hits = await word_index.search(session, whose, rare_first(terms, counts, total), where, _CANDIDATES)
@@ -174,6 +176,18 @@ class Recall:
         return kept
 
 
+def _both_ends(words: Sequence[frozenset[str]], most: int) -> list[frozenset[str]]:
+    """Return the words at both ends of a long question, of so many terms at most: what is asked stands at one."""
+    chosen: list[frozenset[str]] = []
+    for at in range(len(words)):
+        word = words[at // 2] if at % 2 else words[-1 - at // 2]
+        most -= len(word)
+        if most < 0:
+            break
+        chosen.append(word)
+    return chosen
+
+
 _Weights = Mapping[frozenset[str], float]
 
 
@@ -194,8 +208,7 @@ def _score(
 ) -> float | None:
     """Return how well a memory fits a question; None when it has nothing to do with it."""
     own = terms.get(number, frozenset())
-    whole = sum(weights.values())
-    coverage = sum(weight for word, weight in weights.items() if not word.isdisjoint(own)) / whole if whole else 0.0
+    coverage = _coverage(weights, own)
     told = gate.admits(own) and coverage >= _LEAST_COVERAGE
     if not model:
         return coverage if told else None
@@ -203,6 +216,15 @@ def _score(
     if not told and cosine < known.cosine:
         return None
     return (1 - known.weight) * coverage + known.weight * max(cosine, 0.0)
+
+
+def _coverage(weights: _Weights, terms: frozenset[str]) -> float:
+    """Return how much of a question's weight some terms hold; of a long question that of a few words is enough."""
+    if not weights:
+        return 0.0
+    whole = min(sum(weights.values()), _ENOUGH_WORDS * max(weights.values()))
+    held = sum(weight for word, weight in weights.items() if not word.isdisjoint(terms))
+    return min(held / whole, 1.0)
 
 
 def _decay(age: timedelta) -> float:

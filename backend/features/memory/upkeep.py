@@ -18,12 +18,13 @@ from backend.features.memory.word_index import Whose
 _log = get_logger(__name__)
 
 _EVERY_SECONDS = 60.0
+_PRUNE_SECONDS = 3_600.0
 _BATCH = 32
 _CLOSING_SECONDS = 2.0
 
 
 class MemoryUpkeep:
-    """Looks once a minute, and soon after something was learned.
+    """Looks once a minute and after something was learned for vectors to make, once an hour for what is too old.
 
     Args:
         database: holds the memories.
@@ -63,11 +64,19 @@ class MemoryUpkeep:
             await asyncio.gather(self._task, return_exceptions=True)
 
     async def once(self) -> None:
-        """Do a round."""
+        """Do all there is to do."""
+        await self.prune()
+        await self.embed()
+
+    async def prune(self) -> None:
+        """Forget what is too old."""
         before = self._now() - self._retention
         is_more = True
         while is_more:
             is_more = bool(await self._database.in_one(partial(prune, before=before)))
+
+    async def embed(self) -> None:
+        """Make the vectors that are missing, where there is an embedder."""
         used = self._find_embedder()
         is_more = used is not None
         while used is not None and is_more and not self._is_closing:
@@ -96,10 +105,14 @@ class MemoryUpkeep:
         await self._database.in_one(partial(keep_vectors, fingerprint=fingerprint, made=made, gone=gone))
 
     async def _run(self) -> None:
+        loop, pruned_at = asyncio.get_running_loop(), float("-inf")
         while not self._is_closing:
             self._is_due.clear()
             try:
-                await self.once()
+                if loop.time() - pruned_at > _PRUNE_SECONDS:
+                    pruned_at = loop.time()
+                    await self.prune()
+                await self.embed()
             except GatewayError as error:
                 _log.warning("memories_wait", reason=error.message)
             except Exception:  # noqa: BLE001 (the next round may go well)

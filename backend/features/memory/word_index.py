@@ -27,8 +27,8 @@ from backend.core.db.database import Transaction
 from backend.features.knowledge.terms import index_terms, language_of
 from backend.features.memory.models import Memory
 
-MAX_TERMS = 32
-"""Of one question that are looked for."""
+MAX_TERMS = 64
+"""Of one question that are counted and looked for."""
 _QUESTION_WEIGHT = 1.5
 _SPARE = 4
 """How many more are ranked than are wanted: those of the same chat drop out."""

@@ -137,6 +137,15 @@ async def test_what_has_to_do_with_a_question_is_recalled_and_nothing_else(remem
         assert await remembered.find(question) == Found()
 
 
+async def test_a_question_at_the_end_of_something_long_is_found(remembered: Remembered) -> None:
+    await remembered.keep(BOAT)
+    pasted = " ".join(f"{chr(97 + number % 26)}word {chr(97 + number // 26)}thing" for number in range(200))
+    asked = "Where does my sailing boat Zephyrine lie?"
+    for question in (f"{asked}\n{pasted}", f"{pasted}\n{asked}"):
+        assert told(await remembered.find(question)) == [BOAT]
+    assert await remembered.find(f"A boat, a word: {pasted}") == Found()
+
+
 async def test_three_at_most_the_newer_first_where_they_tell_the_same(remembered: Remembered) -> None:
     for days in (200, 3, 100, 40):
         await remembered.keep(f"{BOAT} I said so {days} days ago.", days=days)
