@@ -108,15 +108,13 @@ async def open_container(settings: Settings) -> AsyncIterator[Container]:
         ground.accounts.users.tell(index.changed)
         catalog = CatalogService(backends, settings.catalog.ttl_seconds, presets=index)
         stack.push_async_callback(catalog.aclose)
-        bodies = _body_limits(settings)
-        recent = RecentModels()
+        bodies, recent = _body_limits(settings), RecentModels()
         usage = await stack.enter_async_context(open_usage(settings, ground.database, ground.commits, ground.audit))
         history = await stack.enter_async_context(open_history(settings, ground.database, ground.commits, ground.bus))
         retrieval = build_retrieval(settings, ground.database, close_later)
         memories = await stack.enter_async_context(open_memories(settings, ground, history))
         documents = KnowledgeAugmenter(ground.database, retrieval, history.service.find)
-        augmenter = MemoryAugmenter(documents, memories.recall, history.switches)
-        generation = _generation(settings, (usage.recorder, *history.recorders, *memories.recorders), augmenter)
+        generation = _generation(settings, usage, history, memories, documents)
         intake = Intake(catalog, generation, recent)
         library = await open_library(stack, settings, ground, history.service, retrieval, catalog, generation)
         memories.use_vectors(library.vectors.searched)
@@ -212,7 +210,12 @@ def _audio_api(intake: Intake, bodies: BodyLimits, max_bytes: int) -> AudioApi:
     return AudioApi(Transcriptions(intake, max_bytes=max_bytes), replace(bodies, body_bytes=max_bytes + FORM_BYTES))
 
 
-def _generation(settings: Settings, recorders: tuple[Recorder, ...], augmenter: MemoryAugmenter) -> GenerationService:
+def _generation(
+    settings: Settings, usage: Usage, history: History, memories: Memories, documents: KnowledgeAugmenter
+) -> GenerationService:
+    """Return the pipeline; the history finds out whose chat a request is in, so memory is asked after it."""
+    recorders: tuple[Recorder, ...] = (usage.recorder, *history.recorders, *memories.recorders)
+    augmenter = MemoryAugmenter(documents, memories.recall, history.switches)
     return GenerationService(Admission(_admission_limits(settings)), recorders, augmenter=augmenter)
 
 
