@@ -36,6 +36,7 @@ from backend.features.knowledge.router import administration as admin_documents
 from backend.features.knowledge.router import router as documents
 from backend.features.knowledge.router import uploads
 from backend.features.knowledge.search_router import router as knowledge_search
+from backend.features.memory.router import router as memories
 from backend.features.ollama_api.router import public as ollama_public
 from backend.features.ollama_api.router import router as ollama
 from backend.features.openai_api.router import router as openai
@@ -67,6 +68,7 @@ ROUTERS = (
     uploads,
     documents,
     knowledge_search,
+    memories,
     usage,
     users,
     roles,
@@ -100,6 +102,7 @@ def build_application(settings: Settings) -> FastAPI:
             await container.usage.housekeeping.start()
             await container.history.upkeep.begin()
             container.history.start()
+            container.memories.start()
             if container.authenticator.requires_key:
                 await announce_bootstrap(container.accounts)
             else:

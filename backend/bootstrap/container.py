@@ -10,6 +10,7 @@ from backend.bootstrap.backends import check_backends, open_backends
 from backend.bootstrap.ground import open_ground
 from backend.bootstrap.history import open_history, with_sending
 from backend.bootstrap.library import open_library
+from backend.bootstrap.memory import open_memories
 from backend.bootstrap.redis import Shared
 from backend.bootstrap.retrieval import build_retrieval
 from backend.bootstrap.safety import accepted_keys, check_login_provider, check_workers, registered_public_keys
@@ -48,6 +49,8 @@ from backend.features.knowledge.deps import Knowledge
 from backend.features.knowledge.retrieval import Retrieval
 from backend.features.live.bus import LiveBus
 from backend.features.live.sockets import LiveSockets
+from backend.features.memory.augmenter import MemoryAugmenter
+from backend.features.memory.deps import Memories
 from backend.features.ollama_api.agent_verbs import AgentVerbs
 from backend.features.ollama_api.deps import OllamaApi
 from backend.features.ollama_api.inference import Inference
@@ -85,6 +88,7 @@ class Container:
     history: History
     knowledge: Knowledge
     vectors: Vectors
+    memories: Memories
     ollama_api: OllamaApi
     anthropic_api: AnthropicApi
     openai_api: OpenAIApi
@@ -104,15 +108,16 @@ async def open_container(settings: Settings) -> AsyncIterator[Container]:
         ground.accounts.users.tell(index.changed)
         catalog = CatalogService(backends, settings.catalog.ttl_seconds, presets=index)
         stack.push_async_callback(catalog.aclose)
-        bodies = _body_limits(settings)
-        recent = RecentModels()
+        bodies, recent = _body_limits(settings), RecentModels()
         usage = await stack.enter_async_context(open_usage(settings, ground.database, ground.commits, ground.audit))
         history = await stack.enter_async_context(open_history(settings, ground.database, ground.commits, ground.bus))
         retrieval = build_retrieval(settings, ground.database, close_later)
-        augmenter = KnowledgeAugmenter(ground.database, retrieval, history.service.find)
-        generation = _generation(settings, (usage.recorder, *history.recorders), augmenter)
+        memories = await stack.enter_async_context(open_memories(settings, ground, history))
+        documents = KnowledgeAugmenter(ground.database, retrieval, history.service.find)
+        generation = _generation(settings, usage, history, memories, documents)
         intake = Intake(catalog, generation, recent)
         library = await open_library(stack, settings, ground, history.service, retrieval, catalog, generation)
+        memories.use_vectors(library.vectors.searched)
         agents = AgentService(ground.database, index, catalog, ground.audit)
         authenticator = _build_authenticator(settings, accepted, ground.accounts, ground.keys, ground.shared)
         hall = open_sockets(authenticator, ground.running, ground.bus, history.service)
@@ -136,6 +141,7 @@ async def open_container(settings: Settings) -> AsyncIterator[Container]:
             history=with_sending(history, intake, agents),
             knowledge=library.knowledge,
             vectors=library.vectors,
+            memories=memories,
             responses_api=ResponsesApi(Responses(intake), bodies),
             audio_api=_audio_api(intake, bodies, settings.limits.audio_bytes),
             anthropic_api=AnthropicApi(Messages(intake), bodies),
@@ -205,8 +211,11 @@ def _audio_api(intake: Intake, bodies: BodyLimits, max_bytes: int) -> AudioApi:
 
 
 def _generation(
-    settings: Settings, recorders: tuple[Recorder, ...], augmenter: KnowledgeAugmenter
+    settings: Settings, usage: Usage, history: History, memories: Memories, documents: KnowledgeAugmenter
 ) -> GenerationService:
+    """Return the pipeline; the history finds out whose chat a request is in, so memory is asked after it."""
+    recorders: tuple[Recorder, ...] = (usage.recorder, *history.recorders, *memories.recorders)
+    augmenter = MemoryAugmenter(documents, memories.recall, history.switches)
     return GenerationService(Admission(_admission_limits(settings)), recorders, augmenter=augmenter)
 
 

@@ -16,7 +16,7 @@ from backend.features.catalog.service import CatalogService
 from backend.features.generation.service import GenerationService
 from backend.features.knowledge.dense import DenseSearch
 from backend.features.knowledge.embedder_choice import EmbedderChoice
-from backend.features.knowledge.embedders import Embedders
+from backend.features.knowledge.embedders import EmbedderInUse, Embedders
 from backend.features.knowledge.index_keeper import IndexKeeper
 from backend.features.knowledge.indexing import VectorIndexer
 from backend.features.knowledge.ports import TextEmbedder
@@ -45,10 +45,14 @@ class Vectors:
         """Return what searches by the vectors that are searched now."""
 
         def searched() -> TextEmbedder | None:
-            used = self.embedders.searched
+            used = self.searched()
             return None if used is None else used.embedder
 
         return DenseSearch(searched, self.index)
+
+    def searched(self) -> EmbedderInUse | None:
+        """Return the embedder whose vectors are searched now, or None."""
+        return self.embedders.searched
 
 
 def index_kind(settings: Settings) -> str:

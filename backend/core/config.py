@@ -33,6 +33,7 @@ from backend.core.config_accounts import AccountSettings, OidcSettings
 from backend.core.config_file import read_config_file, read_env_file
 from backend.core.config_history import HistorySettings
 from backend.core.config_knowledge import KnowledgeSettings
+from backend.core.config_memory import MemorySettings
 from backend.core.config_retrieval import RetrievalSettings
 from backend.core.config_s3 import S3Settings
 from backend.core.config_types import BaseUrl, BaseUrls, Group, Lines, Origins, RedisUrl, Secret, Secrets, Words
@@ -284,6 +285,7 @@ class Settings(BaseSettings):
     s3: S3Settings = S3Settings()
     usage: UsageSettings = UsageSettings()
     history: HistorySettings = HistorySettings()
+    memory: MemorySettings = MemorySettings()
     backends: dict[str, BackendSettings] = Field(
         default_factory=dict,
         description="Further backends by name, for example GATEWAY_BACKENDS__LAB__KIND=llamacpp and "

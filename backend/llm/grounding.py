@@ -1,8 +1,10 @@
-"""What an answer stands on: the passages that were put before the question, and how they were found."""
+"""What an answer stands on: the passages and memories that were put before the question, and how they were found."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
+
+SourceKind = Literal["document", "memory"]
 
 Mode = Literal["keyword", "hybrid", "whole", "none"]
 """How passages were found: by words, by words and vectors, not at all because whole documents fit, or none were put."""
@@ -10,16 +12,18 @@ Mode = Literal["keyword", "hybrid", "whole", "none"]
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A passage, or a whole document, that the model was given."""
+    """A passage, a whole document, or an earlier exchange that the model was given."""
 
     number: int
     """What the answer cites: `[1]`."""
     document_id: str
+    """Of a memory its own id."""
     title: str
     page: int | None = None
     """Its first page; None for a whole document."""
     score: float | None = None
     """Higher is better among what was found for one question; None for a whole document."""
+    kind: SourceKind = "document"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +55,19 @@ def write_sources(sources: Sequence[Source]) -> list[dict[str, Any]]:
     return [
         {
             "n": source.number,
-            "document_id": source.document_id,
+            **_what(source),
             "title": source.title,
             **({} if source.page is None else {"page": source.page}),
             **({} if source.score is None else {"score": round(source.score, 4)}),
         }
         for source in sources
     ]
+
+
+def _what(source: Source) -> dict[str, str]:
+    """Return what a source is; a document's goes without saying so."""
+    return (
+        {"kind": "memory", "memory_id": source.document_id}
+        if source.kind == "memory"
+        else {"document_id": source.document_id}
+    )

@@ -44,3 +44,5 @@ class Preset:
     """Whether whoever was given this object may read the prompt; using it needs no such right."""
     knowledge: Knowledge | None = None
     """None where there are no documents to search."""
+    learns: bool = False
+    """Whether finished exchanges are kept for each user, and recalled for them."""

@@ -137,6 +137,7 @@ def to_preset(agent: Agent, trigramme: str, *, has_documents: bool = False) -> P
         messages=tuple(Message(turn["role"], (TextPart(turn["content"]),)) for turn in agent.messages),
         description=agent.description,
         knowledge=read_knowledge(agent.knowledge or {}) if has_documents else None,
+        learns=agent.learn_from_interaction,
     )
 
 

@@ -5,6 +5,7 @@ each record once how it ended. Between the two nothing is asked, so that no toke
 """
 
 import asyncio
+import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
@@ -39,6 +40,8 @@ class Asked:
     """Will hold the answer to a conversation or completion, if a record wants it."""
     admission: "asyncio.Future[Any] | None" = None
     """A write of the recorder before, without whose acceptance nothing is to be written: see `GroupCommit.write`."""
+    chat_id: uuid.UUID | None = None
+    """The caller's chat that it continues or begins; the history fills it in, before a backend is asked."""
 
 
 @dataclass(frozen=True, slots=True)

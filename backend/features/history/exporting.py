@@ -30,14 +30,14 @@ def to_markdown(chat: Chat, messages: Sequence[StoredMessage]) -> bytes:
 
 
 class AllChats:
-    """Implements `Answer`: chats as lines of JSON, a few read at a time."""
+    """Implements `Answer`: chats as lines of JSON, a few read at a time, then lines of something else."""
 
     content_type = "application/x-ndjson"
     is_streamed = True
 
-    def __init__(self, chats: AsyncIterator[Sequence[Exported]]) -> None:
+    def __init__(self, chats: AsyncIterator[Sequence[Exported]], further: AsyncIterator[bytes]) -> None:
         self.finished = False
-        self._chats = chats
+        self._pieces = _pieces(chats, further)
 
     def __aiter__(self) -> Self:
         return self
@@ -45,7 +45,7 @@ class AllChats:
     async def __anext__(self) -> bytes:
         """See `Answer.__anext__`."""
         try:
-            return b"".join(to_json(chat, messages) + b"\n" for chat, messages in await anext(self._chats))
+            return await anext(self._pieces)
         except StopAsyncIteration:
             self.finished = True
             raise
@@ -56,3 +56,10 @@ class AllChats:
 
     async def aclose(self) -> None:
         """See `Answer.aclose`."""
+
+
+async def _pieces(chats: AsyncIterator[Sequence[Exported]], further: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    async for some in chats:
+        yield b"".join(to_json(chat, messages) + b"\n" for chat, messages in some)
+    async for lines in further:
+        yield lines

@@ -86,6 +86,7 @@ class HistoryRecorder:
         if not opening.conversation.turns:
             return None
         opened = await self._open(opening, asked.admission)
+        asked.chat_id = opened.chat_id
         self._tell(opening, opened, asked.transcript)
         return ChatRecord(self, asked, opened, opening)
 

@@ -120,10 +120,14 @@ async def export_chat(request: Request, chat_id: uuid.UUID, format: ExportFormat
 
 @router.get("/export", response_model=ChatExport)
 async def export_all(request: Request) -> Response:
-    """Take all your chats along: one chat a line, each as JSON with all its messages, the newest made first."""
+    """Take all your chats along: one chat a line, each as JSON with all its messages, the newest made first.
+
+    Then what agents remember of you, one exchange a line, with `"kind": "memory"`.
+    """
+    service, principal = history_of(request), principal_of(request)
 
     async def export(_raw: bytes) -> Answer:
-        return AllChats(history_of(request).export(principal_of(request)))
+        return AllChats(service.export(principal), service.further(principal))
 
     return await respond(request, SideRoute.limits, export)
 

@@ -53,6 +53,9 @@ _QUEUED = f"""
 """  # noqa: S608 (a number of ours)
 
 
+_WIPED = ("history_search", "memory_terms")
+"""The indices that are wiped: of the history, and of what agents remember of it (`features.memory`)."""
+
 _WIPE = "INSERT OR IGNORE INTO history_search_queue(number) VALUES (0);"
 """Asks for words that were deleted to be taken out of the index's files, where they stay until pieces are merged."""
 
@@ -145,21 +148,26 @@ class _Row:
 
 
 def wipe(connection: Connection) -> bool | None:
-    """Take deleted words out of SQLite's index by merging some of its pieces.
+    """Take deleted words out of SQLite's indices by merging some of their pieces.
 
     Return whether there is more to do; None when there was nothing to do at all. It is asked for until all is done.
     """
-    if not connection.exec_driver_sql("SELECT 1 FROM history_search_queue WHERE number = 0").scalar():
-        return None
+    done: bool | None = None
+    for index in _WIPED:
+        if connection.exec_driver_sql(f"SELECT 1 FROM {index}_queue WHERE number = 0").scalar():  # noqa: S608 (ours)
+            if _merge(connection, index):
+                return True
+            connection.exec_driver_sql(f"DELETE FROM {index}_queue WHERE number = 0")  # noqa: S608 (ours)
+            done = False
+    return done
+
+
+def _merge(connection: Connection, index: str) -> bool:
+    """Merge some pieces of an index; return whether that did anything."""
     driver: Any = connection.connection.driver_connection
     before = driver.total_changes
-    connection.exec_driver_sql(
-        "INSERT INTO history_search(history_search, rank) VALUES ('merge', ?)", (-_MERGED_PAGES,)
-    )
-    if driver.total_changes - before >= _MERGE_DID_SOMETHING:
-        return True
-    connection.exec_driver_sql("DELETE FROM history_search_queue WHERE number = 0")
-    return False
+    connection.exec_driver_sql(f"INSERT INTO {index}({index}, rank) VALUES ('merge', ?)", (-_MERGED_PAGES,))  # noqa: S608 (ours)
+    return bool(driver.total_changes - before >= _MERGE_DID_SOMETHING)
 
 
 def index_queued(connection: Connection) -> int:

@@ -27,6 +27,7 @@ _EXPORT_PIECE = 50
 _WIPE_SECONDS = 5.0
 
 Exported = tuple[Chat, Sequence[StoredMessage]]
+Further = Callable[[Principal], AsyncIterator[bytes]]
 
 
 class HistoryService:
@@ -48,6 +49,7 @@ class HistoryService:
         self._chats = ChatRepository()
         self._subjects = SwitchRepository()
         self._counts: dict[uuid.UUID, tuple[float, int]] = {}
+        self._further: Further = _nothing_further
 
     async def page(self, principal: Principal, query: PageQuery, wanted: str | None = None) -> Page[Chat]:
         """Return a piece of the caller's chats, the one used last first; those that hold `wanted`, if it is given."""
@@ -166,6 +168,14 @@ class HistoryService:
             yield [(chat, of_chat[chat.id]) for chat in chats]
             before = chats[-1].number
 
+    def also_export(self, further: "Further") -> None:
+        """Let people take something more along than their chats."""
+        self._further = further
+
+    def further(self, principal: Principal) -> AsyncIterator[bytes]:
+        """Yield what comes after the chats, as lines of JSON."""
+        return self._further(principal)
+
     async def export_one(self, principal: Principal, chat_id: uuid.UUID) -> Exported:
         """Return a chat of the caller's with all its messages."""
         async with self._database.reading() as session:
@@ -202,6 +212,12 @@ class HistoryService:
 
 _RIGHTS = {"key": Permission.WRITE_KEYS, "agent": Permission.WRITE_AGENTS}
 _NO_CHAT = "there is no such chat"
+
+
+async def _nothing_further(_principal: Principal) -> AsyncIterator[bytes]:
+    nothing: Sequence[bytes] = ()
+    for line in nothing:
+        yield line
 
 
 def _owner(principal: Principal) -> uuid.UUID:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any, TypeVarTuple
 
-from sqlalchemy import Connection, Select, and_, delete, exists, func, select, update
+from sqlalchemy import Connection, Select, and_, column, delete, exists, func, select, table, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql.elements import ColumnElement
 
@@ -17,6 +17,8 @@ from backend.features.knowledge.models import Chunk, Document, Embedding, Vector
 from backend.features.knowledge.ports import Fingerprint
 
 Columns = TypeVarTuple("Columns")
+
+_memories = table("memories", column("number"))
 
 PAGE = 256
 """Rows that are read or written at once."""
@@ -145,9 +147,10 @@ class VectorRows:
         return None if row is None else Fingerprint(row.fingerprint, row.provider, row.model, row.dimensions)
 
     async def has_passages(self) -> bool:
-        """Whether there is anything to find."""
+        """Whether there is anything to find: passages, or what agents remember."""
+        some = (select(Chunk.number).where(Chunk.is_live).limit(1), select(_memories.c.number).limit(1))
         async with self._database.reading() as reading:
-            return (await reading.execute(select(Chunk.number).where(Chunk.is_live).limit(1))).first() is not None
+            return any([(await reading.execute(one)).first() is not None for one in some])
 
     async def make_current(self, fingerprint: Fingerprint) -> None:
         """Search the vectors of this embedder from now on, and of no other; in one transaction."""

@@ -12,6 +12,9 @@ from typing import Any
 import httpx
 import pytest
 
+from backend.core.db.tables import utc_now
+from backend.features.memory.exchanges import Exchange
+from backend.features.memory.writing import MemoryWriter
 from tests.architecture.test_policies import labels, router_routes
 from tests.fakes.cli_identity import CliIdentity
 from tests.integration.accounts.conftest import KEY, Side
@@ -80,6 +83,7 @@ TABLE = {
     "PUT /api/v1/keys/{key_id}/history": own(200, {"enabled": False}),
     "GET /api/v1/agents/{agent_id}/history": own(200),
     "PUT /api/v1/agents/{agent_id}/history": own(200, {"enabled": False}),
+    "DELETE /api/v1/memories/{memory_id}": own(204, models_key=204),
     "GET /api/v1/admin/users/{user_id}/keys": administered(200),
     "DELETE /api/v1/admin/keys/{key_id}": administered(204),
     "DELETE /api/v1/admin/public-keys/{public_key_id}": administered(204),
@@ -117,6 +121,7 @@ class World:
             "key_id": self._key,
             "public_key_id": self._public_key,
             "chat_id": self._chat,
+            "memory_id": self._memory,
         }
 
     @classmethod
@@ -169,6 +174,14 @@ class World:
 
     async def _chat(self) -> str:
         return str((await self.callers["owner"].ask("POST", "/chats", {"title": SECRET})).json()["id"])
+
+    async def _memory(self) -> str:
+        owner, container = self.callers["owner"], self._admin.container
+        agent_id, chat_id = uuid.UUID(await self._agent()), uuid.UUID(await self._chat())
+        user_id = uuid.UUID((await owner.ask("GET", "/auth/me")).json()["id"])
+        exchange = Exchange(user_id, agent_id, chat_id, SECRET, SECRET, utc_now())
+        await container.commits.write(MemoryWriter(9).keep, exchange)
+        return str((await owner.ask("GET", "/memories")).json()["items"][0]["id"])
 
     async def _public_key(self) -> str:
         body = {"name": "laptop", "public_key": CliIdentity(self._made).line}

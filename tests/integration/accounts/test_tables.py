@@ -25,7 +25,7 @@ from backend.features.accounts.repository import Roles
 from tests.fixtures.databases import PostgresServer
 from tests.integration.accounts.conftest import SIGNING
 
-OF_SEARCH = ("history_search", "chunk_terms")
+OF_SEARCH = ("history_search", "chunk_terms", "memory_terms")
 """Parts of the names of what a database keeps for searching in its own way; the code declares none of it."""
 
 
