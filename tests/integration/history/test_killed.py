@@ -1,56 +1,19 @@
 """A gateway that is killed: what clients were told is complete is kept, what was cut says so (DL-01)."""
 
-import json
 import os
 import signal
-import subprocess
-import sys
 import threading
-import urllib.request
-from collections.abc import Mapping
-from contextlib import closing, suppress
-from http.client import HTTPConnection
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.clients.scripts import CHAT, answer, mistral_models
 from tests.fakes.scripted_upstream import Piece, Reply, ScriptedUpstream
-from tests.fixtures.gateway import ROOT, Gateway, run_gateway
+from tests.fixtures.gateway import run_gateway
+from tests.integration.history.process import all_chats, ask, command, get, make_key
 
 pytestmark = pytest.mark.timeout(300)
 """Many processes start here, one after the other."""
-MODEL = "mistral-small-latest"
-PASSWORD = "a long enough password"  # noqa: S105 (of this test)
-
-
-def command(folder: Path, env: Mapping[str, str], *arguments: str) -> str:
-    """Run `passerelle` and return the last line it writes."""
-    known = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-    settings = {**known, "PYTHONPATH": str(ROOT), "GATEWAY_DATA_DIR": str(folder / "data"), **env}
-    run = [sys.executable, "-m", "backend", *arguments]
-    done = subprocess.run(run, cwd=folder, env=settings, capture_output=True, timeout=60, check=True)
-    return done.stdout.decode().splitlines()[-1]
-
-
-def get(gateway: Gateway, key: str, path: str) -> Any:
-    request = urllib.request.Request(gateway.url + path, headers={"authorization": f"Bearer {key}"})  # noqa: S310 (ours)
-    with urllib.request.urlopen(request, timeout=20) as reply:  # noqa: S310 (ours)
-        return json.load(reply)
-
-
-def ask(gateway: Gateway, key: str, question: str, acknowledged: list[tuple[str, str]]) -> None:
-    """Ask, and note the answer once the client was told that it is complete."""
-    with closing(HTTPConnection("127.0.0.1", gateway.port, timeout=30)) as connection, suppress(OSError, ValueError):
-        body = json.dumps({"model": MODEL, "messages": [{"role": "user", "content": question}]})
-        connection.request("POST", "/api/chat", body, {"authorization": f"Bearer {key}"})
-        said = ""
-        for line in connection.getresponse():
-            told = json.loads(line)
-            said += told.get("message", {}).get("content", "")
-            if told.get("done"):
-                acknowledged.append((question, said))
 
 
 def endless() -> Reply:
@@ -64,8 +27,7 @@ def test_every_acknowledged_answer_is_there_once_and_a_cut_one_is_interrupted(tm
     with ScriptedUpstream() as upstream:
         upstream.defaults["GET /v1/models"] = mistral_models()
         env = {"MISTRAL_API_KEY": "k", "MISTRAL_BASE_URL": upstream.url, "GATEWAY_AUTH": "keys"}
-        command(tmp_path, env, "admin", "create", "--email", "ana@example.org", "--password", PASSWORD)
-        key = command(tmp_path, env, "keys", "create", "--user", "ana@example.org", "--name", "test")
+        key = make_key(tmp_path, env, "ana@example.org")
         acknowledged: list[tuple[str, str]] = []
         for round_number in range(2):
             with run_gateway(tmp_path, env) as gateway:
@@ -102,22 +64,13 @@ def test_every_acknowledged_answer_is_there_once_and_a_cut_one_is_interrupted(tm
         assert [message["seq"] for message in chat["messages"]] == [1, 2]
 
 
-def all_chats(gateway: Gateway, key: str) -> list[dict[str, Any]]:
-    pages = [get(gateway, key, f"/api/v1/chats?limit=100&skip={skip}")["items"] for skip in (0, 100)]
-    return [chat for page in pages for chat in page]
-
-
 def test_an_erased_account_leaves_nothing_and_the_others_stay(tmp_path: Path) -> None:
     canary = "zuikaquorbelvint"
     with ScriptedUpstream() as upstream:
         upstream.defaults["GET /v1/models"] = mistral_models()
         upstream.script(CHAT, [answer(f"I say {canary} too")])
         env = {"MISTRAL_API_KEY": "k", "MISTRAL_BASE_URL": upstream.url, "GATEWAY_AUTH": "keys"}
-        keys: dict[str, str] = {}
-        for name in ("ana", "eve"):
-            email = f"{name}@example.org"
-            command(tmp_path, env, "admin", "create", "--email", email, "--password", PASSWORD)
-            keys[name] = command(tmp_path, env, "keys", "create", "--user", email, "--name", "test")
+        keys = {name: make_key(tmp_path, env, f"{name}@example.org") for name in ("ana", "eve")}
         with run_gateway(tmp_path, env) as gateway:
             ask(gateway, keys["eve"], f"do you know {canary}?", [])
             assert len(get(gateway, keys["eve"], f"/api/v1/chats?q={canary}")["items"]) == 1
