@@ -63,9 +63,9 @@ bench-rag: $(VENV)/run.stamp ## measure how well passages are found, and how fas
 
 lock: ## compile requirements.txt and requirements-dev.txt from pyproject.toml
 	test -x .venv-lock/bin/pip-compile || ($(PYTHON) -m venv .venv-lock && .venv-lock/bin/pip install --quiet pip-tools)
-	.venv-lock/bin/pip-compile --quiet --generate-hashes --no-strip-extras --no-header --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --output-file requirements.txt pyproject.toml
-	sed -E 's/^([A-Za-z0-9._-]+)\[[^]]*\]/\1/' requirements.txt > .venv-lock/constraints.txt
-	.venv-lock/bin/pip-compile --quiet --generate-hashes --no-strip-extras --no-header --allow-unsafe --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --extra dev --constraint .venv-lock/constraints.txt --output-file requirements-dev.txt pyproject.toml
+	.venv-lock/bin/pip-compile --quiet --generate-hashes --no-strip-extras --no-header --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --allow-unsafe --extra dev --output-file requirements-dev.txt pyproject.toml
+	sed -E 's/^([A-Za-z0-9._-]+)\[[^]]*\]/\1/' requirements-dev.txt > .venv-lock/constraints.txt
+	.venv-lock/bin/pip-compile --quiet --generate-hashes --no-strip-extras --no-header --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --constraint .venv-lock/constraints.txt --output-file requirements.txt pyproject.toml
 
 clean: ## remove everything that was built or installed here
 	rm -rf $(VENV) .venv-lock .mypy_cache .ruff_cache .pytest_cache .coverage* htmlcov benchmarks/build
