@@ -9,7 +9,7 @@ import pytest
 from tests.clients.scripts import CHAT, answer, mistral_models
 from tests.fakes.scripted_upstream import ScriptedUpstream
 from tests.fixtures.gateway import run_gateway
-from tests.integration.history.test_killed import MODEL, PASSWORD, command
+from tests.integration.history.process import MODEL, PASSWORD, command
 
 pytestmark = pytest.mark.timeout(300)
 CANARY = "zuikaquorbelvint"
