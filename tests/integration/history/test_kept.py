@@ -2,27 +2,19 @@
 
 import asyncio
 import json
-import re
-import sqlite3
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import httpx
 import ollama
 import pytest
-from sqlalchemy import event
-from sqlalchemy.engine import Engine
-from sqlalchemy.pool import Pool
 
 from tests.clients.scripts import CHAT, EMBEDDINGS, answer, calling_answer, embeddings, thinking_answer, tool_call
 from tests.fakes.scripted_upstream import Piece, Reply, sse_reply
+from tests.fixtures.statements import OTHERS
 from tests.fixtures.team_gateway import TeamGateway
 from tests.integration.history.served import MODEL, ask, chats, messages
 
 HI = {"role": "user", "content": "hi"}
-OTHERS = re.compile(r"agents|queue|^(--|begin|commit|pragma|rollback)", re.IGNORECASE)
-"""Statements of what looks at the store now and then, whoever asks."""
 TASK = "### Task:\nGenerate a concise, 3-5 word title with an emoji summarizing the chat history.\n<chat_history>\nhi\n"
 
 
@@ -36,25 +28,6 @@ def slow_answer(*texts: str, delay: float = 0.1, hang: float = 0.0, cut: bool = 
     if cut:
         pieces = pieces[:-2]
     return Reply(200, sse_reply(b"").headers, pieces, cut=cut)
-
-
-@pytest.fixture
-def statements() -> Iterator[list[str]]:
-    """Collect what is asked of any database opened from now on, by whatever thread."""
-    seen: list[str] = []
-
-    def note(_connection: Any, _cursor: Any, statement: str, *_more: Any) -> None:
-        seen.append(statement)
-
-    def trace(driver: Any, _record: Any) -> None:
-        if isinstance(driver, sqlite3.Connection):  # what requests write is given to it, past the engine
-            driver.set_trace_callback(seen.append)
-
-    event.listen(Engine, "before_cursor_execute", note)
-    event.listen(Pool, "connect", trace)
-    yield seen
-    event.remove(Engine, "before_cursor_execute", note)
-    event.remove(Pool, "connect", trace)
 
 
 async def test_nothing_is_asked_of_the_store_between_the_first_and_the_last_token(
