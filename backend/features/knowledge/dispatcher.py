@@ -101,7 +101,9 @@ class Dispatcher:
                 await self._work(job)
                 continue
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), _POLL_SECONDS)
+                # Not `wait_for`: told to look and to stop at once, it forgets that it was to stop.
+                async with asyncio.timeout(_POLL_SECONDS):
+                    await self._wake.wait()
 
     async def _work(self, job: Job) -> None:
         """Work on a claimed document to whatever end; only the end of the process is passed on."""

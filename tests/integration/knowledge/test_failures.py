@@ -138,3 +138,11 @@ async def test_what_was_begun_is_given_back_when_the_gateway_stops(idle: Side, s
     following = worker(idle, settings, KeywordOnly())
     assert (await settled(idle, document))["status"] == "ready"
     await following.aclose()
+
+
+async def test_a_worker_told_of_work_and_to_stop_at_once_stops(idle: Side, settings: Settings) -> None:
+    working = worker(idle, settings, KeywordOnly())
+    await asyncio.sleep(0.02)
+    working.wake()
+    async with asyncio.timeout(30):
+        await working.aclose()
