@@ -11,7 +11,6 @@ from backend.features.catalog.service import CatalogModel, CatalogService
 from backend.features.generation.service import GenerationService
 from backend.features.knowledge.embedder_choice import KNOWLEDGE, Choice, EmbedderChoice
 from backend.features.knowledge.embedding import CatalogEmbedder
-from backend.features.knowledge.embedding_models import dense_weight
 from backend.features.knowledge.ports import Fingerprint, TextEmbedder
 from backend.features.knowledge.vector_rows import VectorRows
 
@@ -24,11 +23,6 @@ class EmbedderInUse:
 
     embedder: TextEmbedder
     fingerprint: Fingerprint
-
-    @property
-    def dense_weight(self) -> float:
-        """How much its ranking counts beside keywords."""
-        return dense_weight(self.fingerprint.model)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,6 @@
 import uuid
 from collections.abc import AsyncIterator, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import Any, TypeVarTuple
 
 from sqlalchemy import Connection, Select, and_, delete, exists, func, select, update
@@ -14,6 +13,7 @@ from backend.core.db.database import Database
 from backend.features.knowledge.chunking import Chunk as Passage
 from backend.features.knowledge.index_names import IndexName, parse_index_name
 from backend.features.knowledge.models import Chunk, Document, Embedding, Vector
+from backend.features.knowledge.names import title_of
 from backend.features.knowledge.ports import Fingerprint
 
 Columns = TypeVarTuple("Columns")
@@ -108,7 +108,7 @@ class VectorRows:
             return list((await reading.execute(wanted.order_by(func.random()).limit(limit))).scalars().all())
 
     async def stamp(self, index: str) -> tuple[int, Hashable]:
-        """See `VectorSource.stamp`; numbers are not used twice where several processes search."""
+        """See `VectorSource.stamp`; no number is used twice."""
         name = _known(index)
         counted = select(func.count(), func.max(Chunk.number), func.sum(Chunk.number))
         async with self._database.reading() as reading:
@@ -185,8 +185,7 @@ def _part(document: tuple[uuid.UUID, int] | None) -> ColumnElement[bool]:
 
 
 def _searched(row: Any) -> str:
-    title = PurePosixPath(row.filename).stem.replace("_", " ")
-    return Passage(0, row.text, tuple(map(str, row.headings)), 0, 0, 0).searched(title)
+    return Passage(0, row.text, tuple(map(str, row.headings)), 0, 0, 0).searched(title_of(row.filename))
 
 
 def _insert_new(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
