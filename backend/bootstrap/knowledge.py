@@ -3,7 +3,7 @@
 import contextlib
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 from backend.adapters.blobs.local import LocalBlobs
@@ -38,6 +38,7 @@ async def open_knowledge(
     indexer: Indexer | None = None,
     chats: ChatReader | None = None,
     only: frozenset[uuid.UUID] | None = None,
+    on_ready: Callable[[], None] = lambda: None,
 ) -> AsyncIterator[Knowledge]:
     """Yield the services; `start` of the dispatcher is for whoever serves.
 
@@ -48,12 +49,13 @@ async def open_knowledge(
         indexer: what makes passages findable by vectors; None for keywords alone.
         chats: knows whose chats are whose; None where no chats are kept.
         only: documents to work on; None for all.
+        on_ready: told when a document is ready.
     """
     wanted = settings.knowledge
     scratch = _prepared(settings.data_dir / _SCRATCH)
     blobs = LocalBlobs(settings.data_dir / _BLOBS)
     jobs, progress = Jobs(database, wanted.lease_seconds), Progress()
-    ingestion = Ingestion(jobs, blobs, Sandbox(), indexer or KeywordOnly(), scratch)
+    ingestion = Ingestion(jobs, blobs, Sandbox(), indexer or KeywordOnly(), scratch, on_ready)
     dispatcher = Dispatcher(jobs, ingestion, progress, slots=wanted.slots, only=only)
     places = Places(chats or NoChats())
     documents = DocumentService(database, blobs, places, audit, dispatcher.interrupt)

@@ -34,5 +34,7 @@ async def open_library(
     """Return it, searched by vectors from now on; the stack closes it."""
     vectors = await stack.enter_async_context(open_vectors(settings, ground.database, catalog, generation))
     retrieval.use_vectors(vectors.nearest())
-    opened = open_knowledge(settings, ground.database, ground.audit, indexer=vectors.indexer, chats=chats)
+    opened = open_knowledge(
+        settings, ground.database, ground.audit, indexer=vectors.indexer, chats=chats, on_ready=vectors.upkeep.look
+    )
     return Library(await stack.enter_async_context(opened), vectors)

@@ -97,7 +97,7 @@ async def open_vectors(
         stack.callback(lock.release)
         upkeep = Upkeep(rows, embedders, indexer, keeper, _first_to_come(lock))
         stack.push_async_callback(upkeep.aclose)
-        index.is_rebuilding, index.suspect = keeper.is_rebuilding, upkeep.suspect
+        index.is_rebuilding, index.suspect, indexer.suspect = keeper.is_rebuilding, upkeep.suspect, upkeep.suspect
         yield Vectors(rows, index, embedders, indexer, keeper, upkeep, kind)
 
 

@@ -77,6 +77,11 @@ class Embedders:
         return self._wanted
 
     @property
+    def away(self) -> str:
+        """Why passages get no vectors now though an embedder was chosen; "" where there is one, or none is wanted."""
+        return self._chosen.reason if self._wanted is None and self._chosen.is_awaited else ""
+
+    @property
     def is_changing(self) -> bool:
         """Whether vectors of another embedder shall take the place of those that are searched."""
         return self._wanted is not None and not _same(self._wanted, self._searched)
@@ -110,7 +115,7 @@ class Embedders:
             try:
                 self._wanted = await self._opened(choice, current) if is_needed or current is not None else None
             except GatewayError as error:
-                choice = Choice(choice.model, error.message)
+                choice = Choice(choice.model, error.message, is_awaited=True)
                 self._wanted = None
             self._searched = await self._found(current)
             if choice.reason != self._chosen.reason:
@@ -175,7 +180,11 @@ class Embedders:
         for used in (self._wanted, self._searched):
             if used is not None and used.fingerprint == current:
                 return used
-        for model in await self._catalog.models(KNOWLEDGE):
+        try:
+            offered = await self._catalog.models(KNOWLEDGE)
+        except GatewayError:
+            return None  # keywords alone answer until it is back
+        for model in offered:
             if (model.backend.kind, model.info.model_id) == (current.provider, current.model) and not model.preset:
                 return await self._open(model, current)
         return None

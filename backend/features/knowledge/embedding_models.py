@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from backend.features.knowledge.ports import Purpose
 
-
 _MULTILINGUAL, _UNTOLD, _ENGLISH = 0.5, 0.4, 0.3
 _ENGLISH_COSINE = 0.4
 
@@ -58,7 +57,9 @@ KNOWN = (
     EmbeddingModel(r"multilingual-e5", "query: ", "passage: "),
     EmbeddingModel(r"granite-embedding:278m"),
     EmbeddingModel(r"text-embedding-3"),
-    EmbeddingModel(r"nomic-embed", "search_query: ", "search_document: ", is_multilingual=False, cosine=_ENGLISH_COSINE),
+    EmbeddingModel(
+        r"nomic-embed", "search_query: ", "search_document: ", is_multilingual=False, cosine=_ENGLISH_COSINE
+    ),
     EmbeddingModel(r"mxbai-embed", _RETRIEVE, is_multilingual=False, cosine=_ENGLISH_COSINE),
     EmbeddingModel(r"snowflake-arctic-embed", _RETRIEVE, is_multilingual=False, cosine=_ENGLISH_COSINE),
     EmbeddingModel(r"(^|[/-])bge-", _RETRIEVE, is_multilingual=False, cosine=_ENGLISH_COSINE),

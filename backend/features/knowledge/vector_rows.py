@@ -144,6 +144,21 @@ class VectorRows:
             row = (await reading.execute(select(Embedding).where(Embedding.is_current))).scalars().first()
         return None if row is None else Fingerprint(row.fingerprint, row.provider, row.model, row.dimensions)
 
+    async def noticed(self) -> Sequence[tuple[uuid.UUID, int]]:
+        """Return the versions that are searched and said to lack something."""
+        lacking = select(Document.id, Document.version).where(
+            Document.notice.is_not(None), Document.status == "ready", Document.ready_version == Document.version
+        )
+        async with self._database.reading() as reading:
+            return [(row.id, row.version) for row in (await reading.execute(lacking.order_by(Document.id))).all()]
+
+    async def forget_notice(self, document_id: uuid.UUID, version: int) -> None:
+        """Say no more that a version lacks something."""
+        ours = and_(Document.id == document_id, Document.version == version, Document.status == "ready")
+        async with self._database.transaction() as session:
+            told = update(Document).where(ours).values(notice=None)
+            await session.execute(told.execution_options(synchronize_session=False))
+
     async def has_passages(self) -> bool:
         """Whether there is anything to find."""
         async with self._database.reading() as reading:
