@@ -34,5 +34,5 @@ async def _reindex(settings: Settings) -> int:
         except (EmbedderAway, GatewayError) as error:
             typer.echo(f"not finished: {error}")
             return 1
-        typer.echo(f"{rebuilt} indices built with the vectors of {status.provider} {status.model}")
+        typer.echo(f"{rebuilt} indices built with the vectors of {status.kind} {status.model}")
         return 0

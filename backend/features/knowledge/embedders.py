@@ -29,10 +29,12 @@ class EmbedderInUse:
 class EmbedderStatus:
     """What administrators are shown."""
 
-    mode: Literal["hybrid", "keywords"]
+    mode: Literal["hybrid", "keyword"]
     """Whether questions are compared by meaning too."""
-    provider: str
+    kind: str
+    """The kind of server that makes vectors."""
     model: str
+    fingerprint: str
     dimensions: int
     reason: str
     """Why this one, or why none."""
@@ -144,9 +146,10 @@ class Embedders:
         shown = self._wanted or self._searched
         waiting = 0 if self._wanted is None else await self._rows.count_without_vector(self._wanted.fingerprint.value)
         return EmbedderStatus(
-            mode="keywords" if self._searched is None else "hybrid",
-            provider=shown.fingerprint.provider if shown else self._chosen.provider,
+            mode="keyword" if self._searched is None else "hybrid",
+            kind=shown.fingerprint.provider if shown else self._chosen.provider,
             model=shown.fingerprint.model if shown else self._chosen.name,
+            fingerprint=shown.fingerprint.value if shown else "",
             dimensions=shown.fingerprint.dimensions if shown else 0,
             reason=self._chosen.reason,
             is_changing=self.is_changing,

@@ -47,6 +47,7 @@ class Upkeep:
         self._may_work = may_work
         self._is_due = asyncio.Event()
         self._suspected: set[str] = set()
+        self._is_distrusted = False
         self._closing = asyncio.Event()
         self._failures = 0
         self._task: asyncio.Task[None] | None = None
@@ -60,6 +61,11 @@ class Upkeep:
     def suspect(self, index: str) -> None:
         """Look at an index that failed, soon."""
         self._suspected.add(index)
+        self._is_due.set()
+
+    def rebuild(self) -> None:
+        """Build every index anew, soon."""
+        self._is_distrusted = True
         self._is_due.set()
 
     def look(self) -> None:
@@ -100,6 +106,9 @@ class Upkeep:
         searched = self._embedders.searched
         if searched is None:
             return
+        if self._is_distrusted:
+            await self._keeper.rebuild_all(searched.fingerprint.value)
+            self._is_distrusted = False
         for name in sorted(self._suspected):
             await self._keeper.check(name)
             self._suspected.discard(name)

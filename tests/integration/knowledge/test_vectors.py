@@ -260,7 +260,7 @@ async def test_without_an_embedder_nothing_is_asked_and_one_that_appears_is_give
     async with opened(database, tmp_path, {"ollama": provider}) as vectors:
         await vectors.upkeep.once()
         status = await vectors.embedders.status("embedded")
-        assert (status.mode, status.model) == ("keywords", "")
+        assert (status.mode, status.model) == ("keyword", "")
         assert "pull one" in status.reason
         with pytest.raises(StoreUnavailable, match="semantic search is off"):
             await vectors.embedders.question("ships")
@@ -308,7 +308,7 @@ async def test_with_none_the_embedder_of_before_is_not_asked(database: Database,
     provider.asked.clear()
     async with opened(database, tmp_path, {"mistral": provider}, "none") as vectors:
         await vectors.upkeep.once()
-        assert (await vectors.embedders.status("embedded")).mode == "keywords"
+        assert (await vectors.embedders.status("embedded")).mode == "keyword"
         assert provider.asked == []
 
 
