@@ -41,6 +41,8 @@ class Vectors:
     keeper: IndexKeeper
     upkeep: Upkeep
     administration: VectorAdministration
+    is_ours: Callable[[], bool]
+    """Whether this process is the one on its folder that looks after vectors; takes the folder if nobody has it."""
     kind: str
     """Which kind of index is kept: embedded, server or exact."""
 
@@ -98,11 +100,12 @@ async def open_vectors(
         keeper = IndexKeeper(rows, index)
         lock = FolderLock(settings.data_dir / _UPKEEP)
         stack.callback(lock.release)
-        upkeep = Upkeep(rows, embedders, indexer, keeper, _first_to_come(lock))
+        is_ours = _first_to_come(lock)
+        upkeep = Upkeep(rows, embedders, indexer, keeper, is_ours)
         stack.push_async_callback(upkeep.aclose)
         index.is_rebuilding, index.suspect, indexer.suspect = keeper.is_rebuilding, upkeep.suspect, upkeep.suspect
         administration = VectorAdministration(database, audit, embedders, kind, upkeep.rebuild)
-        yield Vectors(rows, index, embedders, indexer, keeper, upkeep, administration, kind)
+        yield Vectors(rows, index, embedders, indexer, keeper, upkeep, administration, is_ours, kind)
 
 
 def _open_index(settings: Settings, kind: str, exact: ExactVectors) -> ExactVectors | EmbeddedChroma | HttpChroma:
