@@ -96,7 +96,8 @@ def prompt(upstream: EmbeddingUpstream) -> str:
 def test_uploaded_asked_and_cited_through_the_stock_clients(
     tmp_path: Path, key: str, upstream: EmbeddingUpstream, environment: dict[str, str]
 ) -> None:
-    with run_gateway(tmp_path, environment) as gateway, client_of(gateway, key) as client:
+    one_at_a_time = {**environment, "GATEWAY_LIMITS__CONCURRENT_REQUESTS": "1"}
+    with run_gateway(tmp_path, one_at_a_time) as gateway, client_of(gateway, key) as client:
         place = make_collection(client)
         document = put(client, place, PARKING)
         for number, text in enumerate(OTHERS):
