@@ -2,18 +2,21 @@
 
 import uuid
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from backend.core.errors import GatewayError, StoreUnavailable
 from backend.core.logging import get_logger
 from backend.features.knowledge.embedders import EmbedderInUse, Embedders
 from backend.features.knowledge.index_names import IndexName
 from backend.features.knowledge.ports import VectorIndex
-from backend.features.knowledge.vector_rows import PAGE, Indexed, VectorRows
+from backend.features.knowledge.vector_rows import PAGE, Indexed, Unembedded, VectorRows
+from backend.llm.errors import ProviderRejected
 
 _log = get_logger(__name__)
 
 _AWAY = "found by its words alone for now: {} Vectors are made once this is over."
+_REFUSED = "some passages are found by their words alone: the embedder refused them."
+_MOST_REFUSED = 500
 _UNINDEXED = "found by its words alone for now: the index of vectors does not answer. It is added once it does."
 
 
@@ -34,6 +37,8 @@ class VectorIndexer:
         self._embedders = embedders
         self.suspect: Callable[[str], None] = lambda _name: None
         """Told of an index that could not be written."""
+        self._refused: dict[str, set[bytes]] = defaultdict(set)
+        """Texts that an embedder takes never, by its fingerprint: they must not keep others from theirs."""
 
     async def embed(self, document_id: uuid.UUID, version: int, report: Callable[[int], None]) -> str:
         """See `Indexer.embed`."""
@@ -41,7 +46,8 @@ class VectorIndexer:
         notice = self._embedders.away and _AWAY.format(_sentence(self._embedders.away))
         for place, used in enumerate(self._embedders.writing):
             try:
-                await self._embed(used, (document_id, version), report if place == 0 else lambda _percent: None)
+                is_whole = await self._embed(used, (document_id, version), report if place == 0 else _tell_nobody)
+                notice = notice or ("" if is_whole else _REFUSED)
             except EmbedderAway as error:
                 _log.warning("embedder_away", model=used.fingerprint.model, reason=str(error))
                 if place == 0:
@@ -107,25 +113,51 @@ class VectorIndexer:
                 return False
         return True
 
-    async def _embed(self, used: EmbedderInUse, document: tuple[uuid.UUID, int], report: Callable[[int], None]) -> None:
+    async def _embed(self, used: EmbedderInUse, document: tuple[uuid.UUID, int], report: Callable[[int], None]) -> bool:
+        """Embed a version of a document; return whether nothing of it was refused."""
         waiting = await self._rows.count_without_vector(used.fingerprint.value, document)
         done = 0
         while count := await self._embed_some(used, document):
             done += count
             report(min(99, 100 * done // max(waiting, 1)))
+        return not await self._rows.count_without_vector(used.fingerprint.value, document)
 
     async def _embed_some(self, used: EmbedderInUse, document: tuple[uuid.UUID, int] | None) -> int:
         """Embed the next texts; return how many there were. Raises `EmbedderAway`."""
-        texts = await self._rows.without_vector(used.fingerprint.value, PAGE, document)
-        if texts:
-            try:
-                vectors = await used.embedder.embed([text.text for text in texts], "document")
-            except GatewayError as error:
+        refused = self._refused[used.fingerprint.value]
+        texts = await self._rows.without_vector(used.fingerprint.value, PAGE, document, refused)
+        try:
+            await self._make(used, texts)
+        except ProviderRejected as error:
+            await self._make_singly(used, texts, error)
+        except GatewayError as error:
+            raise EmbedderAway(error.message) from error
+        return len(texts)
+
+    async def _make_singly(self, used: EmbedderInUse, texts: Sequence[Unembedded], error: ProviderRejected) -> None:
+        """Find out which texts an embedder refuses, and make the vectors of the others."""
+        refused = self._refused[used.fingerprint.value]
+        for text in texts:
+            if len(refused) >= _MOST_REFUSED:
                 raise EmbedderAway(error.message) from error
+            try:
+                await self._make(used, [text])
+            except ProviderRejected as found:
+                _log.warning("passage_refused", model=used.fingerprint.model, reason=found.message)
+                refused.add(text.text_hash)
+            except GatewayError as found:
+                raise EmbedderAway(found.message) from found
+
+    async def _make(self, used: EmbedderInUse, texts: Sequence[Unembedded]) -> None:
+        if texts:
+            vectors = await used.embedder.embed([text.text for text in texts], "document")
             pairs = [(text.text_hash, vector) for text, vector in zip(texts, vectors, strict=True)]
             await self._rows.keep(used.fingerprint.value, pairs)
-        return len(texts)
 
 
 def _sentence(text: str) -> str:
     return text if text.endswith(".") else text + "."
+
+
+def _tell_nobody(_percent: int) -> None:
+    """Take percents that nobody wants to know."""

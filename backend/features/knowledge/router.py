@@ -159,6 +159,12 @@ async def list_all(
     return page_reply(DocumentRead, await knowledge_of(request).administration.page(status, paging))
 
 
+@administration.post("/{document_id}/start", response_model=DocumentRead)
+async def start(request: Request, document_id: uuid.UUID) -> Document:
+    """Work on a document now that waits for its turn, or for its next attempt."""
+    return await knowledge_of(request).administration.start(caller_of(request), document_id)
+
+
 @administration.post("/{document_id}/retry", response_model=DocumentRead)
 async def retry(request: Request, document_id: uuid.UUID) -> Document:
     """Go on with a failed or cancelled document from the last stage that is done."""

@@ -1,7 +1,7 @@
 """The queries of vectors: which passages have none, what an index holds, which embedder is current."""
 
 import uuid
-from collections.abc import AsyncIterator, Hashable, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVarTuple
 
@@ -46,12 +46,20 @@ class VectorRows:
         self._database = database
 
     async def without_vector(
-        self, fingerprint: str, limit: int, document: tuple[uuid.UUID, int] | None = None
+        self,
+        fingerprint: str,
+        limit: int,
+        document: tuple[uuid.UUID, int] | None = None,
+        but: Collection[bytes] = (),
     ) -> Sequence[Unembedded]:
-        """Return texts that this embedder made no vector of: of a version of a document, or of all that is live."""
+        """Return texts that this embedder made no vector of: of a version of a document, or of all that is live.
+
+        Those with the hashes `but` are left out.
+        """
         made = exists().where(Vector.fingerprint == fingerprint, Vector.text_hash == Chunk.text_hash)
         columns = (Chunk.text_hash, Chunk.text, Chunk.headings, Document.filename)
         chosen = select(*columns).join(Document, Document.id == Chunk.document_id).where(~made, _part(document))
+        chosen = chosen.where(Chunk.text_hash.not_in(but)) if but else chosen
         async with self._database.reading() as reading:
             found = (await reading.execute(chosen.order_by(Chunk.number).limit(limit))).all()
         return list({row.text_hash: Unembedded(row.text_hash, _searched(row)) for row in found}.values())

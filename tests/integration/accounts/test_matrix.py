@@ -107,6 +107,7 @@ TABLE = {
     "PUT /api/v1/admin/quotas/{user_id}": administered(200, {"tokens_per_day": 5}),
     "DELETE /api/v1/admin/quotas/{user_id}": administered(204),
     "POST /api/v1/admin/documents/{document_id}/cancel": administered(200),
+    "POST /api/v1/admin/documents/{document_id}/start": administered(200),
     RETRY: administered(200),
 }
 

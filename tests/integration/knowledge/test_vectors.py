@@ -36,7 +36,8 @@ from backend.features.knowledge.routed_index import RoutedIndex
 from backend.features.knowledge.upkeep import Upkeep
 from backend.features.knowledge.vector_rows import VectorRows
 from backend.llm.capabilities import Capability
-from backend.llm.errors import ProviderAuthFailed, ProviderUnreachable
+from backend.llm.errors import ProviderAuthFailed, ProviderRejected, ProviderUnreachable
+from backend.llm.types import Embeddings, EmbedRequest
 from tests.fakes.knowledge import VectorProvider, add_collection, add_document, add_owner
 from tests.fakes.providers import backend_of, info
 from tests.fixtures.databases import PostgresServer, postgres
@@ -229,6 +230,36 @@ async def test_an_index_that_is_away_keeps_no_document_from_its_readers(
         await vectors.upkeep.once()
         assert await state(database, document) is None
         assert await vectors.index.count(await vectors.name(collection)) == len(TEXTS)
+
+
+async def test_a_passage_that_an_embedder_refuses_keeps_no_other_from_its_vector(
+    database: Database, tmp_path: Path
+) -> None:
+    owner = await add_owner(database)
+    collection = await add_collection(database, owner)
+    provider = Refusing()
+    async with opened(database, tmp_path, {"mistral": provider}) as vectors:
+        document = await add_document(database, owner, collection, [*TEXTS, "poison", "more bread"], is_live=False)
+        notice = await vectors.indexer.embed(document, 1, lambda _percent: None)
+        assert "refused" in notice
+        await vectors.indexer.index(document, 1, lambda _percent: None)
+        await make_ready(database, document, notice)
+        await vectors.upkeep.once()
+        asked = len(provider.asked)
+        await vectors.upkeep.once()
+        assert len(provider.asked) == asked
+        assert await vectors.index.count(await vectors.name(collection)) == len(TEXTS) + 1
+        assert await state(database, document) == notice
+
+
+class Refusing(VectorProvider):
+    """Refuses one text, and every batch with it."""
+
+    async def embed(self, request: EmbedRequest) -> Embeddings:
+        if any("poison" in text for text in request.inputs):
+            self.asked.append(request.inputs)
+            raise ProviderRejected("this text is not for us")
+        return await super().embed(request)
 
 
 async def _away(*_given: object) -> None:
