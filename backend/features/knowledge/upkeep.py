@@ -86,9 +86,10 @@ class Upkeep:
 
     async def once(self) -> None:
         """Do a round: find the embedder, make missing vectors, mend indices, switch, clear away what is old."""
+        is_ours = self._may_work()  # before anything that may take long: others look whether somebody does
         await self._embedders.refresh(is_needed=await self._rows.has_passages())
         wanted = self._embedders.wanted
-        if not self._may_work():
+        if not is_ours:
             return
         if wanted is not None:
             made = await self._indexer.backfill(wanted)
