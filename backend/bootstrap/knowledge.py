@@ -23,6 +23,7 @@ from backend.features.knowledge.jobs import Jobs
 from backend.features.knowledge.places import Places
 from backend.features.knowledge.ports import ChatReader, Indexer, KeywordOnly, NoChats
 from backend.features.knowledge.progress import Progress
+from backend.features.live.events import LiveEvent
 
 _SCRATCH, _BLOBS = "scratch", "blobs"
 _OLD_SECONDS = 24 * 3600
@@ -39,6 +40,7 @@ async def open_knowledge(
     chats: ChatReader | None = None,
     only: frozenset[uuid.UUID] | None = None,
     on_ready: Callable[[], None] = lambda: None,
+    publish: Callable[[LiveEvent], None] = lambda _event: None,
 ) -> AsyncIterator[Knowledge]:
     """Yield the services; `start` of the dispatcher is for whoever serves.
 
@@ -50,11 +52,12 @@ async def open_knowledge(
         chats: knows whose chats are whose; None where no chats are kept.
         only: documents to work on; None for all.
         on_ready: told when a document is ready.
+        publish: tells whoever listens to a chat.
     """
     wanted = settings.knowledge
     scratch = _prepared(settings.data_dir / _SCRATCH)
     blobs = LocalBlobs(settings.data_dir / _BLOBS)
-    jobs, progress = Jobs(database, wanted.lease_seconds), Progress()
+    jobs, progress = Jobs(database, wanted.lease_seconds), Progress(publish)
     ingestion = Ingestion(jobs, blobs, Sandbox(), indexer or KeywordOnly(), scratch, on_ready)
     dispatcher = Dispatcher(jobs, ingestion, progress, slots=wanted.slots, only=only)
     places = Places(chats or NoChats())

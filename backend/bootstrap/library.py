@@ -37,6 +37,10 @@ async def open_library(
     )
     retrieval.use_vectors(vectors.nearest())
     opened = open_knowledge(
-        settings, ground.database, ground.audit, indexer=vectors.indexer, chats=chats, on_ready=vectors.upkeep.look
+        *(settings, ground.database, ground.audit),
+        indexer=vectors.indexer,
+        chats=chats,
+        on_ready=vectors.upkeep.look,
+        publish=ground.bus.publish,
     )
     return Library(await stack.enter_async_context(opened), vectors)

@@ -1,5 +1,8 @@
 """What administrators are told of vectors, and what they can have done about them."""
 
+import asyncio
+import uuid
+
 from tests.integration.accounts.conftest import Side
 from tests.integration.knowledge.conftest import make_collection, member, settled, until, upload
 
@@ -25,3 +28,19 @@ async def test_reindexing_is_for_administrators_and_noted(working: Side) -> None
     reply = await working.ask("POST", "/admin/knowledge/reindex")
     assert (reply.status_code, reply.json()["index"]) == (202, "embedded")
     assert "vectors.reindex" in await working.actions()
+
+
+async def test_who_listens_to_a_chat_hears_how_far_its_documents_are(working: Side) -> None:
+    chat = (await working.ask("POST", "/chats", {"title": "one"})).json()["id"]
+    async with working.container.bus.subscribe(uuid.UUID(chat)) as events:
+        document = await upload(working, chat, b"some words", kind="chat")
+        heard = []
+        async with asyncio.timeout(50):
+            async for event in events:
+                if event.name == "document_progress":
+                    heard.append(event.data)
+                    if event.data["status"] == "ready":
+                        break
+    assert {told["document_id"] for told in heard} == {document}
+    stages = list(dict.fromkeys(told["stage"] for told in heard))
+    assert stages == ["uploaded", "extracted", "chunked", "embedded", "indexed", "switched"]
