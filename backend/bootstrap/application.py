@@ -36,6 +36,7 @@ from backend.features.knowledge.router import administration as admin_documents
 from backend.features.knowledge.router import router as documents
 from backend.features.knowledge.router import uploads
 from backend.features.knowledge.search_router import router as knowledge_search
+from backend.features.knowledge.vector_router import router as admin_vectors
 from backend.features.memory.router import router as memories
 from backend.features.ollama_api.router import public as ollama_public
 from backend.features.ollama_api.router import router as ollama
@@ -76,6 +77,7 @@ ROUTERS = (
     admin_keys,
     admin_collections,
     admin_documents,
+    admin_vectors,
     admin_usage,
     audit,
     admin_backends,

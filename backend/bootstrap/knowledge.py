@@ -3,7 +3,7 @@
 import contextlib
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 from backend.bootstrap.blobs import open_blobs
@@ -23,6 +23,7 @@ from backend.features.knowledge.jobs import Jobs
 from backend.features.knowledge.places import Places
 from backend.features.knowledge.ports import ChatReader, Indexer, KeywordOnly, NoChats
 from backend.features.knowledge.progress import Progress
+from backend.features.live.events import LiveEvent
 
 _SCRATCH = "scratch"
 _OLD_SECONDS = 24 * 3600
@@ -38,6 +39,8 @@ async def open_knowledge(
     indexer: Indexer | None = None,
     chats: ChatReader | None = None,
     only: frozenset[uuid.UUID] | None = None,
+    on_ready: Callable[[], None] = lambda: None,
+    publish: Callable[[LiveEvent], None] = lambda _event: None,
 ) -> AsyncIterator[Knowledge]:
     """Yield the services; `start` of the dispatcher is for whoever serves.
 
@@ -48,14 +51,16 @@ async def open_knowledge(
         indexer: what makes passages findable by vectors; None for keywords alone.
         chats: knows whose chats are whose; None where no chats are kept.
         only: documents to work on; None for all.
+        on_ready: told when a document is ready.
+        publish: tells whoever listens to a chat.
     """
     wanted = settings.knowledge
     scratch = _prepared(settings.data_dir / _SCRATCH)
     async with contextlib.AsyncExitStack() as stack:
         blobs = await open_blobs(settings, stack, scratch)
         reading = build_reading(settings, stack)
-        jobs, progress = Jobs(database, wanted.lease_seconds), Progress()
-        ingestion = Ingestion(jobs, blobs, reading.reader, indexer or KeywordOnly(), scratch)
+        jobs, progress = Jobs(database, wanted.lease_seconds), Progress(publish)
+        ingestion = Ingestion(jobs, blobs, reading.reader, indexer or KeywordOnly(), scratch, on_ready)
         dispatcher = Dispatcher(jobs, ingestion, progress, slots=wanted.slots, only=only)
         stack.push_async_callback(dispatcher.aclose)
         told = dispatcher.interrupt

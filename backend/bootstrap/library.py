@@ -32,7 +32,15 @@ async def open_library(
     generation: GenerationService,
 ) -> Library:
     """Return it, searched by vectors from now on; the stack closes it."""
-    vectors = await stack.enter_async_context(open_vectors(settings, ground.database, catalog, generation))
+    vectors = await stack.enter_async_context(
+        open_vectors(settings, ground.database, ground.audit, catalog, generation)
+    )
     retrieval.use_vectors(vectors.nearest())
-    opened = open_knowledge(settings, ground.database, ground.audit, indexer=vectors.indexer, chats=chats)
+    opened = open_knowledge(
+        *(settings, ground.database, ground.audit),
+        indexer=vectors.indexer,
+        chats=chats,
+        on_ready=vectors.upkeep.look,
+        publish=ground.bus.publish,
+    )
     return Library(await stack.enter_async_context(opened), vectors)

@@ -12,6 +12,7 @@ from backend.adapters.vectors.folder_lock import FolderLock, check_folder
 from backend.core.config import Settings
 from backend.core.db.database import Database
 from backend.core.errors import ConfigurationError
+from backend.features.audit.service import AuditLog
 from backend.features.catalog.service import CatalogService
 from backend.features.generation.service import GenerationService
 from backend.features.knowledge.dense import DenseSearch
@@ -22,6 +23,7 @@ from backend.features.knowledge.indexing import VectorIndexer
 from backend.features.knowledge.ports import TextEmbedder
 from backend.features.knowledge.routed_index import RoutedIndex
 from backend.features.knowledge.upkeep import Upkeep
+from backend.features.knowledge.vector_administration import VectorAdministration
 from backend.features.knowledge.vector_rows import VectorRows
 
 _FOLDER = "chroma"
@@ -38,6 +40,9 @@ class Vectors:
     indexer: VectorIndexer
     keeper: IndexKeeper
     upkeep: Upkeep
+    administration: VectorAdministration
+    is_ours: Callable[[], bool]
+    """Whether this process is the one on its folder that looks after vectors; takes the folder if nobody has it."""
     kind: str
     """Which kind of index is kept: embedded, server or exact."""
 
@@ -82,7 +87,7 @@ def check_index(settings: Settings) -> None:
 
 @contextlib.asynccontextmanager
 async def open_vectors(
-    settings: Settings, database: Database, catalog: CatalogService, generation: GenerationService
+    settings: Settings, database: Database, audit: AuditLog, catalog: CatalogService, generation: GenerationService
 ) -> AsyncIterator[Vectors]:
     """Yield what vectors need; nothing is loaded, locked or asked before there is something to embed or find."""
     rows = VectorRows(database)
@@ -99,10 +104,12 @@ async def open_vectors(
         keeper = IndexKeeper(rows, index)
         lock = FolderLock(settings.data_dir / _UPKEEP)
         stack.callback(lock.release)
-        upkeep = Upkeep(rows, embedders, indexer, keeper, _first_to_come(lock))
+        is_ours = _first_to_come(lock)
+        upkeep = Upkeep(rows, embedders, indexer, keeper, is_ours)
         stack.push_async_callback(upkeep.aclose)
-        index.is_rebuilding, index.suspect = keeper.is_rebuilding, upkeep.suspect
-        yield Vectors(rows, index, embedders, indexer, keeper, upkeep, kind)
+        index.is_rebuilding, index.suspect, indexer.suspect = keeper.is_rebuilding, upkeep.suspect, upkeep.suspect
+        administration = VectorAdministration(database, audit, embedders, kind, upkeep.rebuild)
+        yield Vectors(rows, index, embedders, indexer, keeper, upkeep, administration, is_ours, kind)
 
 
 def _open_index(settings: Settings, kind: str, exact: ExactVectors) -> ExactVectors | EmbeddedChroma | HttpChroma:

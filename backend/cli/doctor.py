@@ -82,7 +82,7 @@ async def _describe_knowledge(container: Container) -> str:
     if not status.model:
         return f"documents are found by keywords alone; {status.reason}"
     waiting = f", {status.waiting} passages wait for theirs" if status.waiting else ""
-    return f"vectors by {status.provider} {status.model}{waiting}, index {status.index}; {status.reason}"
+    return f"vectors by {status.kind} {status.model}{waiting}, index {status.index}; {status.reason}"
 
 
 async def _check(backend: Backend, planned: Mapping[str, BackendSettings]) -> bool:

@@ -10,20 +10,13 @@ from pathlib import Path
 
 import typer
 
-from backend.bootstrap.accounts import open_accounts
-from backend.bootstrap.keys import open_keys
-from backend.bootstrap.knowledge import open_knowledge
-from backend.bootstrap.signing_key import signing_key
-from backend.bootstrap.store import open_database
+from backend.bootstrap.container import Container, open_container
 from backend.core.config import Settings, load_settings
-from backend.core.db.database import Database
 from backend.core.errors import GatewayError, PayloadTooLarge, RateLimited
 from backend.core.logging import configure_logging
-from backend.features.audit.service import AuditLog, Caller
+from backend.features.audit.service import Caller
 from backend.features.auth.principal import OPERATOR
-from backend.features.auth.running import RunningCalls
 from backend.features.knowledge.collection_service import CollectionDraft
-from backend.features.knowledge.deps import Knowledge
 from backend.features.knowledge.entities import Entity, EntityKind
 from backend.features.knowledge.models import Document
 from backend.features.knowledge.states import SETTLED, Status
@@ -70,47 +63,45 @@ def _files(paths: Iterable[Path]) -> Iterable[Path]:
 
 
 async def _ingest(settings: Settings, files: Sequence[Path], collection: str, email: str | None) -> list[Refused]:
-    async with open_database(settings) as database:
-        audit = AuditLog(database)
-        async with open_knowledge(settings, database, audit) as knowledge:
-            place = await _place(settings, database, audit, knowledge, collection, email)
-            knowledge.dispatcher.start()
-            with typer.progressbar(length=len(files), label="Reading", show_pos=True) as bar:
-                reader = _Reading(knowledge, place)
-                for path in files:
-                    await reader.add(path)
-                    bar.update(await reader.look())
-                while reader.waiting:
-                    await asyncio.sleep(_LOOK_SECONDS)
-                    bar.update(await reader.look())
-            return reader.refused
+    async with open_container(settings) as container:
+        place = await _place(container, collection, email)
+        with typer.progressbar(length=len(files), label="Reading", show_pos=True) as bar:
+            reader = _Reading(container, place)
+            for path in files:
+                await reader.add(path)
+                bar.update(await reader.look())
+            while reader.waiting:
+                await asyncio.sleep(_LOOK_SECONDS)
+                bar.update(await reader.look())
+        return reader.refused
 
 
-async def _place(
-    settings: Settings, database: Database, audit: AuditLog, knowledge: Knowledge, name: str, email: str | None
-) -> Entity:
+async def _place(container: Container, name: str, email: str | None) -> Entity:
     """Return the collection of that name, made where its owner has none yet."""
+    collections = container.knowledge.collections
     if email is None:
-        found = await knowledge.collections.named(name)
+        found = await collections.named(name)
         if len(found) == 1:
             return Entity(EntityKind.COLLECTION, found[0].id)
         told = "no collection has this name" if not found else "several people have a collection of this name"
         raise typer.BadParameter(f"{told}; say whose it is with --user", param_hint="--collection")
-    running = RunningCalls()
-    accounts = await open_accounts(settings, database, audit, signing_key(settings), running)
-    async with open_keys(database, audit, accounts.sessions.known, running) as keys:
-        owner_id = await keys.own.owner_named(email.strip().lower())
-    own = await knowledge.collections.find_own(owner_id, name)
+    owner_id = await container.keys.own.owner_named(email.strip().lower())
+    own = await collections.find_own(owner_id, name)
     if own is None:
-        own = (await knowledge.collections.create(_OPERATOR, CollectionDraft(name), owner_id)).collection
+        own = (await collections.create(_OPERATOR, CollectionDraft(name), owner_id)).collection
     return Entity(EntityKind.COLLECTION, own.id)
 
 
 class _Reading:
-    """The documents that were added, until they are read."""
+    """The documents that were added, until they are read.
 
-    def __init__(self, knowledge: Knowledge, place: Entity) -> None:
-        self._knowledge = knowledge
+    A gateway on the same folder reads them: it alone writes its index of vectors. Without one this process does, and
+    goes on with it when a gateway ends meanwhile.
+    """
+
+    def __init__(self, container: Container, place: Entity) -> None:
+        self._knowledge = container.knowledge
+        self._is_alone = container.vectors.is_ours
         self._place = place
         self._done = 0
         self.waiting: dict[uuid.UUID, Path] = {}
@@ -137,6 +128,8 @@ class _Reading:
 
     async def look(self) -> int:
         """Return how many more are done since this was last asked."""
+        if self._is_alone():
+            self._knowledge.dispatcher.start()
         for document_id, path in list(self.waiting.items()):
             document = (await self._knowledge.documents.get(OPERATOR, document_id)).document
             if document.status in SETTLED:

@@ -9,6 +9,7 @@ from backend.bootstrap.vectors import check_index
 from backend.core.config import Settings, load_settings
 from backend.core.errors import GatewayError
 from backend.core.logging import configure_logging
+from backend.features.knowledge.indexing import EmbedderAway
 
 
 def reindex() -> int:
@@ -30,8 +31,8 @@ async def _reindex(settings: Settings) -> int:
                 typer.echo(f"nothing to do, documents are found by keywords: {status.reason}")
                 return 0
             rebuilt = await vectors.keeper.rebuild_all(used.fingerprint.value)
-        except GatewayError as error:
-            typer.echo(f"not finished: {error.message}")
+        except (EmbedderAway, GatewayError) as error:
+            typer.echo(f"not finished: {error}")
             return 1
-        typer.echo(f"{rebuilt} indices built with the vectors of {status.provider} {status.model}")
+        typer.echo(f"{rebuilt} indices built with the vectors of {status.kind} {status.model}")
         return 0

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from backend.extraction.pages import Page, Unreadable
+from backend.extraction.unseen import drop_unseen
 
 _MAX_DEPTH = 2_000
 _WESTERN = frozenset(
@@ -77,8 +78,13 @@ def read_web_page(data: bytes) -> Iterator[Page]:
     _check_depth(data)
     import trafilatura  # noqa: PLC0415 (slow to load)
 
-    text = trafilatura.extract(
-        decode(data), output_format="markdown", include_tables=True, include_links=False, favor_recall=True
+    tree = drop_unseen(decode(data))
+    text = (
+        None
+        if tree is None
+        else trafilatura.extract(
+            tree, output_format="markdown", include_tables=True, include_links=False, favor_recall=True
+        )
     )
     if text:
         yield Page(1, text)

@@ -62,7 +62,9 @@ class RunningCalls:
     async def _keep_looking(self) -> None:
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), self._look_seconds)
+                # Not `wait_for`: told to look and to stop at once, it forgets that it was to stop.
+                async with asyncio.timeout(self._look_seconds):
+                    await self._changed.wait()
             self._changed.clear()
             await self._cut_ended()
 

@@ -126,8 +126,17 @@ class GenerationService:
 
         return await self._admitted(asked, open_at, meter, prepare)
 
-    async def embed(self, model: CatalogModel, request: EmbedRequest, context: CallContext) -> Embeddings:
-        """Return one vector per text, as the upstream gave them."""
+    async def embed(
+        self, model: CatalogModel, request: EmbedRequest, context: CallContext, *, has_place: bool = False
+    ) -> Embeddings:
+        """Return one vector per text, as the upstream gave them.
+
+        Args:
+            model: who makes them.
+            request: the texts.
+            context: who asks.
+            has_place: whether this is part of a request that has its place in the queue: it must not wait for another.
+        """
 
         async def embed_at(candidate: Candidate) -> Embeddings:
             if candidate.backend.embedder is None:
@@ -140,7 +149,8 @@ class GenerationService:
         def usage(done: Embeddings) -> Usage:
             return Usage(done.prompt_tokens or guess(), 0)
 
-        return await self._ask(Asked(context, model, request, guess, Transcript()), embed_at, usage)
+        asked = Asked(context, model, request, guess, Transcript())
+        return await self._ask(asked, embed_at, usage, has_place=has_place)
 
     async def transcribe(
         self, model: CatalogModel, request: TranscriptionRequest, context: CallContext
@@ -162,7 +172,12 @@ class GenerationService:
         return await self._ask(Asked(context, model, request, guess, Transcript()), transcribe_at, usage)
 
     async def _ask(
-        self, asked: Asked, call: Callable[[Candidate], Awaitable[Result]], usage_of: Callable[[Result], Usage]
+        self,
+        asked: Asked,
+        call: Callable[[Candidate], Awaitable[Result]],
+        usage_of: Callable[[Result], Usage],
+        *,
+        has_place: bool = False,
     ) -> Result:
         """Run a call whose result comes in one piece, and settle it."""
         meter = Meter(monotonic_ns(), lambda: asked.estimate() * CHARACTERS_PER_TOKEN)
@@ -185,8 +200,9 @@ class GenerationService:
             await records.finish(Answered("ok", usage, name, candidate.info.model_id, meter.seconds))
             return done
 
-        result = await self._admitted(asked, call_at, meter)
-        self._admission.leave()
+        result = await self._admitted(asked, call_at, meter, has_place=has_place)
+        if not has_place:
+            self._admission.leave()
         return result
 
     async def _admitted(
@@ -195,9 +211,12 @@ class GenerationService:
         attempt: "Attempt[Result]",
         meter: Meter,
         prepare: Callable[[], Awaitable[None]] | None = None,
+        *,
+        has_place: bool = False,
     ) -> Result:
         """Run `attempt` in a place of the queue, with one more try where that is safe; the place stays taken."""
-        await self._admission.enter()
+        if not has_place:
+            await self._admission.enter()
         records = Records()
         try:
             records = await Records.begin(self._recorders, asked)
@@ -205,7 +224,8 @@ class GenerationService:
                 await prepare()
             return await self._try_twice(asked.model, asked.request.model, lambda at: attempt(at, records))
         except BaseException as error:
-            self._admission.leave()
+            if not has_place:
+                self._admission.leave()
             await records.finish(came_to_nothing(error, meter.abandoned(error)))
             raise
 

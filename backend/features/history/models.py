@@ -58,6 +58,7 @@ class StoredMessage(Table):
     __tablename__ = "messages"
     __table_args__ = (
         UniqueConstraint("chat_id", "seq"),
+        Index(None, "id"),
         _where("prefix_hash", "prefix_hash", "number"),
         Index(
             "ix_messages_pending",

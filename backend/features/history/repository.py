@@ -82,6 +82,14 @@ class ChatRepository:
         found: StoredMessage | None = await session.scalar(wanted.order_by(StoredMessage.seq.desc()).limit(1))
         return found
 
+    async def own_message(
+        self, session: AsyncSession, user_id: uuid.UUID, message_id: uuid.UUID
+    ) -> StoredMessage | None:
+        """Return a message of the account's chats, or None."""
+        wanted = select(StoredMessage).where(StoredMessage.id == message_id, StoredMessage.user_id == user_id)
+        found: StoredMessage | None = await session.scalar(wanted.limit(1))
+        return found
+
     async def numbers(
         self, session: AsyncSession, user_id: uuid.UUID, before: int | None, limit: int
     ) -> Sequence[Chat]:

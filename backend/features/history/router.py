@@ -12,7 +12,7 @@ from backend.features.auth.deps import context_of, principal_of
 from backend.features.auth.policies import ACCOUNTS
 from backend.features.history.deps import followers_of, history_of, sending_of
 from backend.features.history.exporting import AllChats, to_json, to_markdown
-from backend.features.history.models import Chat
+from backend.features.history.models import Chat, StoredMessage
 from backend.features.history.schemas import (
     ChatCreate,
     ChatDetail,
@@ -23,6 +23,7 @@ from backend.features.history.schemas import (
     MessageRead,
     MessageSend,
     Sent,
+    SourcesRead,
     Switch,
     SwitchRead,
 )
@@ -83,6 +84,12 @@ async def remove_chat(request: Request, chat_id: uuid.UUID) -> Response:
 async def list_messages(request: Request, chat_id: uuid.UUID, paging: Paging) -> dict[str, object]:
     """List the messages of a chat of yours, in their order."""
     return page_reply(MessageRead, await history_of(request).messages(principal_of(request), chat_id, paging))
+
+
+@router.get("/messages/{message_id}/sources", response_model=SourcesRead)
+async def list_sources(request: Request, message_id: uuid.UUID) -> StoredMessage:
+    """List what an answer of a chat of yours was given of your documents, by the numbers it cites."""
+    return await history_of(request).sourced(principal_of(request), message_id)
 
 
 @router.post(

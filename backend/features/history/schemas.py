@@ -77,6 +77,14 @@ class MessageRead(Reply):
     finished_at: datetime | None
 
 
+class SourcesRead(Reply):
+    """What an answer was given of documents."""
+
+    message_id: uuid.UUID = Field(validation_alias="id")
+    chat_id: uuid.UUID
+    sources: list[Any]
+
+
 class ChatRead(Reply):
     """A chat, without its messages."""
 

@@ -94,6 +94,14 @@ class HistoryService:
         async with self._database.reading() as session:
             return await self._chats.message(session, chat_id, message_id)
 
+    async def sourced(self, principal: Principal, message_id: uuid.UUID) -> StoredMessage:
+        """Return a message of a chat of the caller's; raise `NotFound` for any other."""
+        async with self._database.reading() as session:
+            message = await self._chats.own_message(session, _owner(principal), message_id)
+        if message is None:
+            raise NotFound("there is no such message")
+        return message
+
     async def may_read(self, principal: Principal, chat_id: uuid.UUID) -> bool:
         """Whether a caller may follow a chat: it is theirs."""
         if principal.user_id is None:

@@ -27,16 +27,20 @@ class DocumentAdministration:
         async with self._database.reading() as session:
             return await self._documents.page(session, listed_documents(None, status), query)
 
+    async def start(self, caller: Caller, document_id: uuid.UUID) -> Document:
+        """Work on a document now that waits for its turn, or for its next attempt."""
+        return await self._change(caller, document_id, (Status.QUEUED,), Status.QUEUED, "start")
+
     async def retry(self, caller: Caller, document_id: uuid.UUID) -> Document:
         """Go on with a document from the last stage that is done."""
-        return await self._change(caller, document_id, (Status.FAILED, Status.CANCELLED), Status.QUEUED)
+        return await self._change(caller, document_id, (Status.FAILED, Status.CANCELLED), Status.QUEUED, "retry")
 
     async def cancel(self, caller: Caller, document_id: uuid.UUID) -> Document:
         """Leave a document as it is; what is searched stays so."""
-        return await self._change(caller, document_id, (Status.QUEUED, Status.RUNNING), Status.CANCELLED)
+        return await self._change(caller, document_id, (Status.QUEUED, Status.RUNNING), Status.CANCELLED, "cancel")
 
     async def _change(
-        self, caller: Caller, document_id: uuid.UUID, possible: tuple[Status, ...], wanted: Status
+        self, caller: Caller, document_id: uuid.UUID, possible: tuple[Status, ...], wanted: Status, verb: str
     ) -> Document:
         async with self._database.transaction() as session:
             document = await self._documents.lock(session, document_id)
@@ -45,9 +49,6 @@ class DocumentAdministration:
             if document.status not in possible:
                 raise Conflict(f"this document is {document.status}; only {' and '.join(possible)} ones are for this")
             document.status, document.error, document.not_before, document.attempts = wanted, None, None, 0
-            await self._service.note(session, caller, f"document.{_VERBS[wanted]}", document)
+            await self._service.note(session, caller, f"document.{verb}", document)
         self._interrupt(document_id)
         return document
-
-
-_VERBS = {Status.QUEUED: "retry", Status.CANCELLED: "cancel"}

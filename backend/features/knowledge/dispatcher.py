@@ -101,7 +101,8 @@ class Dispatcher:
                 await self._work(job)
                 continue
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_POLL_SECONDS):  # `wait_for` forgets to end when it is woken at that moment
+                # Not `wait_for`: told to look and to stop at once, it forgets that it was to stop.
+                async with asyncio.timeout(_POLL_SECONDS):
                     await self._wake.wait()
 
     async def _work(self, job: Job) -> None:
@@ -136,7 +137,7 @@ class Dispatcher:
             _log.exception("document_failed_unexpectedly", document=str(job.document_id))
             await _try(self._put_off(job, _UNEXPECTED))
         finally:
-            await _try(self._tell(job.document_id))
+            await _try(self._tell(job))
 
     async def _run(self, job: Job) -> None:
         if job.status == Status.DELETING:
@@ -149,12 +150,12 @@ class Dispatcher:
 
     def _report(self, job: Job, stage: str, percent: int) -> None:
         self._percents[job.document_id] = percent
-        self._progress.tell(job.document_id, State(job.status, stage, percent, job.version))
+        self._progress.tell(job.document_id, State(job.status, stage, percent, job.version), job.chat_id)
 
-    async def _tell(self, document_id: uuid.UUID) -> None:
-        state = await self._jobs.state(document_id)
+    async def _tell(self, job: Job) -> None:
+        state = await self._jobs.state(job.document_id)
         if state is not None:
-            self._progress.tell(document_id, state)
+            self._progress.tell(job.document_id, state, job.chat_id)
 
     async def _beat(self, job: Job, task: asyncio.Task[None]) -> None:
         """Renew the claim; leave the document once it is somebody else's or nobody can say whose it is."""

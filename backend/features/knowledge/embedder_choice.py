@@ -32,6 +32,8 @@ class Choice:
 
     model: CatalogModel | None
     reason: str
+    is_awaited: bool = False
+    """Whether there will be one again: what makes vectors does not answer just now."""
 
     @property
     def provider(self) -> str:
@@ -87,7 +89,8 @@ class EmbedderChoice:
                 if (model.backend.kind, model.info.model_id) == current:
                     return Choice(model, "auto: it made the vectors there are")
             if away := self._away(current[0]):
-                return Choice(None, f"auto: waits for backend {away!r}, which made the vectors there are")
+                reason = f"auto: waits for backend {away!r}, which made the vectors there are"
+                return Choice(None, reason, is_awaited=True)
         if not offered:
             return Choice(None, _MISSING[self._wanted])
         best = min(offered, key=_preference)

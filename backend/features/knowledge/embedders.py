@@ -11,7 +11,6 @@ from backend.features.catalog.service import CatalogModel, CatalogService
 from backend.features.generation.service import GenerationService
 from backend.features.knowledge.embedder_choice import KNOWLEDGE, Choice, EmbedderChoice
 from backend.features.knowledge.embedding import CatalogEmbedder
-from backend.features.knowledge.embedding_models import dense_weight
 from backend.features.knowledge.ports import Fingerprint, TextEmbedder
 from backend.features.knowledge.vector_rows import VectorRows
 
@@ -25,20 +24,17 @@ class EmbedderInUse:
     embedder: TextEmbedder
     fingerprint: Fingerprint
 
-    @property
-    def dense_weight(self) -> float:
-        """How much its ranking counts beside keywords."""
-        return dense_weight(self.fingerprint.model)
-
 
 @dataclass(frozen=True, slots=True)
 class EmbedderStatus:
     """What administrators are shown."""
 
-    mode: Literal["hybrid", "keywords"]
+    mode: Literal["hybrid", "keyword"]
     """Whether questions are compared by meaning too."""
-    provider: str
+    kind: str
+    """The kind of server that makes vectors."""
     model: str
+    fingerprint: str
     dimensions: int
     reason: str
     """Why this one, or why none."""
@@ -83,6 +79,11 @@ class Embedders:
         return self._wanted
 
     @property
+    def away(self) -> str:
+        """Why passages get no vectors now though an embedder was chosen; "" where there is one, or none is wanted."""
+        return self._chosen.reason if self._wanted is None and self._chosen.is_awaited else ""
+
+    @property
     def is_changing(self) -> bool:
         """Whether vectors of another embedder shall take the place of those that are searched."""
         return self._wanted is not None and not _same(self._wanted, self._searched)
@@ -116,7 +117,7 @@ class Embedders:
             try:
                 self._wanted = await self._opened(choice, current) if is_needed or current is not None else None
             except GatewayError as error:
-                choice = Choice(choice.model, error.message)
+                choice = Choice(choice.model, error.message, is_awaited=True)
                 self._wanted = None
             self._searched = await self._found(current)
             if choice.reason != self._chosen.reason:
@@ -145,9 +146,10 @@ class Embedders:
         shown = self._wanted or self._searched
         waiting = 0 if self._wanted is None else await self._rows.count_without_vector(self._wanted.fingerprint.value)
         return EmbedderStatus(
-            mode="keywords" if self._searched is None else "hybrid",
-            provider=shown.fingerprint.provider if shown else self._chosen.provider,
+            mode="keyword" if self._searched is None else "hybrid",
+            kind=shown.fingerprint.provider if shown else self._chosen.provider,
             model=shown.fingerprint.model if shown else self._chosen.name,
+            fingerprint=shown.fingerprint.value if shown else "",
             dimensions=shown.fingerprint.dimensions if shown else 0,
             reason=self._chosen.reason,
             is_changing=self.is_changing,
@@ -181,7 +183,11 @@ class Embedders:
         for used in (self._wanted, self._searched):
             if used is not None and used.fingerprint == current:
                 return used
-        for model in await self._catalog.models(KNOWLEDGE):
+        try:
+            offered = await self._catalog.models(KNOWLEDGE)
+        except GatewayError:
+            return None  # keywords alone answer until it is back
+        for model in offered:
             if (model.backend.kind, model.info.model_id) == (current.provider, current.model) and not model.preset:
                 return await self._open(model, current)
         return None

@@ -80,7 +80,7 @@ class CatalogEmbedder:
         try:
             async with asyncio.timeout(QUERY_SECONDS):
                 dimensions = (await self.fingerprint()).dimensions
-                made = await self._ask([self._about.prepared(text, "query")])
+                made = await self._ask([self._about.prepared(text, "query")], has_place=True)
         except TimeoutError:
             raise ProviderTimeout(f"the embedder did not answer within {QUERY_SECONDS:.0f} s") from None
         vector = self._queries[text] = self._checked(made, dimensions)[0]
@@ -128,9 +128,10 @@ class CatalogEmbedder:
             raise error
         return await self._patiently([text[: len(text) * 2 // 3]])
 
-    async def _ask(self, batch: Sequence[str]) -> Sequence[bytes]:
+    async def _ask(self, batch: Sequence[str], *, has_place: bool = False) -> Sequence[bytes]:
+        """Ask once; a question is part of a request that has its place in the queue, documents wait for one."""
         request = EmbedRequest(self._model.info.model_id, tuple(batch))
-        made = await self._generation.embed(self._model, request, CallContext(KNOWLEDGE))
+        made = await self._generation.embed(self._model, request, CallContext(KNOWLEDGE), has_place=has_place)
         if len(made.vectors) != len(batch):
             raise ProviderProtocolError(f"the embedder sent {len(made.vectors)} vectors, not {len(batch)}")
         return await asyncio.to_thread(_unit_bytes, made.vectors)

@@ -5,8 +5,12 @@ From the models' own cards. A model that is not here gets no prefix and the midd
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 from backend.features.knowledge.ports import Purpose
+
+_MULTILINGUAL, _UNTOLD, _ENGLISH = 0.5, 0.4, 0.3
+_ENGLISH_COSINE = 0.4
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,11 +23,16 @@ class EmbeddingModel:
     document: str = ""
     """What stands before a text; part of the fingerprint."""
     is_multilingual: bool = True
+    cosine: float = 0.45
+    """From where on a passage has to do with a question; for known families a guess, to be measured."""
+    is_known: bool = True
 
     @property
     def dense_weight(self) -> float:
         """How much its ranking counts beside keywords: models of one language know little of the other."""
-        return 0.5 if self.is_multilingual else 0.3
+        if not self.is_known:
+            return _UNTOLD
+        return _MULTILINGUAL if self.is_multilingual else _ENGLISH
 
     @property
     def scheme(self) -> str:
@@ -39,7 +48,7 @@ _RETRIEVE = "Represent this sentence for searching relevant passages: "
 _INSTRUCT = "Instruct: Given a web search query, retrieve relevant passages that answer the query\nQuery: "
 
 KNOWN = (
-    EmbeddingModel(r"mistral-embed"),
+    EmbeddingModel(r"(mistral|codestral)-embed", cosine=0.68),
     EmbeddingModel(r"bge-m3"),
     EmbeddingModel(r"embeddinggemma", "task: search result | query: ", "title: none | text: "),
     EmbeddingModel(r"qwen3-embedding", _INSTRUCT),
@@ -49,21 +58,23 @@ KNOWN = (
     EmbeddingModel(r"multilingual-e5", "query: ", "passage: "),
     EmbeddingModel(r"granite-embedding:278m"),
     EmbeddingModel(r"text-embedding-3"),
-    EmbeddingModel(r"nomic-embed", "search_query: ", "search_document: ", is_multilingual=False),
-    EmbeddingModel(r"mxbai-embed", _RETRIEVE, is_multilingual=False),
-    EmbeddingModel(r"snowflake-arctic-embed", _RETRIEVE, is_multilingual=False),
-    EmbeddingModel(r"(^|[/-])bge-", _RETRIEVE, is_multilingual=False),
-    EmbeddingModel(r"(^|[/-])e5-", "query: ", "passage: ", is_multilingual=False),
-    EmbeddingModel(r"granite-embedding", is_multilingual=False),
-    EmbeddingModel(r"all-minilm", is_multilingual=False),
+    EmbeddingModel(
+        r"nomic-embed", "search_query: ", "search_document: ", is_multilingual=False, cosine=_ENGLISH_COSINE
+    ),
+    EmbeddingModel(r"mxbai-embed", _RETRIEVE, is_multilingual=False, cosine=_ENGLISH_COSINE),
+    EmbeddingModel(r"snowflake-arctic-embed", _RETRIEVE, is_multilingual=False, cosine=_ENGLISH_COSINE),
+    EmbeddingModel(r"(^|[/-])bge-", _RETRIEVE, is_multilingual=False, cosine=_ENGLISH_COSINE),
+    EmbeddingModel(r"(^|[/-])e5-", "query: ", "passage: ", is_multilingual=False, cosine=_ENGLISH_COSINE),
+    EmbeddingModel(r"granite-embedding", is_multilingual=False, cosine=_ENGLISH_COSINE),
+    EmbeddingModel(r"all-minilm", is_multilingual=False, cosine=_ENGLISH_COSINE),
     EmbeddingModel(r"text-embedding-ada", is_multilingual=True),
 )
 """The first that matches counts; where one may choose among several, the earlier is the better."""
 
-_UNKNOWN = EmbeddingModel("")
-_UNTOLD = 0.4
+_UNKNOWN = EmbeddingModel("", is_known=False)
 
 
+@lru_cache(maxsize=256)
 def find_model(name: str) -> EmbeddingModel | None:
     """Return what is known about a model, or None."""
     return next((model for model in KNOWN if re.search(model.pattern, name.lower())), None)
@@ -72,12 +83,6 @@ def find_model(name: str) -> EmbeddingModel | None:
 def about(name: str) -> EmbeddingModel:
     """Return what to assume about a model."""
     return find_model(name) or _UNKNOWN
-
-
-def dense_weight(name: str) -> float:
-    """Return how much a model's ranking counts beside keywords, from 0 to 1."""
-    known = find_model(name)
-    return _UNTOLD if known is None else known.dense_weight
 
 
 def rank(name: str) -> int | None:

@@ -31,6 +31,7 @@ from backend.features.knowledge.ports import BlobStore, DocumentReader, Indexer
 from backend.features.knowledge.states import STAGES, Stage, Status, file_key, pages_key
 
 _BATCH = 100
+_MAX_NOTICE = 500
 _EMPTY = "no text was found in this document; if it is a scan, text recognition must be on"
 
 Report = Callable[[int], None]
@@ -45,14 +46,24 @@ class Ingestion:
         reader: reads documents.
         indexer: makes passages findable by vectors.
         scratch: a folder for files that are being written.
+        on_ready: told when a document is ready.
     """
 
-    def __init__(self, jobs: Jobs, blobs: BlobStore, reader: DocumentReader, indexer: Indexer, scratch: Path) -> None:
+    def __init__(
+        self,
+        jobs: Jobs,
+        blobs: BlobStore,
+        reader: DocumentReader,
+        indexer: Indexer,
+        scratch: Path,
+        on_ready: Callable[[], None] = lambda: None,
+    ) -> None:
         self._jobs = jobs
         self._blobs = blobs
         self._reader = reader
         self._indexer = indexer
         self._scratch = scratch
+        self._on_ready = on_ready
 
     async def step(self, job: Job, stage: Stage, report: Report) -> Stage | None:
         """Do what comes after a stage that is done; return the stage that is done then, None when all is.
@@ -66,11 +77,13 @@ class Ingestion:
             case Stage.EXTRACTED:
                 await self._chunk(job, report)
             case Stage.CHUNKED:
-                await self._indexer.embed(job.document_id, job.version, report)
-                await self._jobs.advance(job, stage=Stage.EMBEDDED, progress=0, attempts=1)
+                notice = await self._indexer.embed(job.document_id, job.version, report)
+                told = {"notice": notice[:_MAX_NOTICE] or None}
+                await self._jobs.advance(job, stage=Stage.EMBEDDED, progress=0, attempts=1, **told)
             case Stage.EMBEDDED:
-                await self._indexer.index(job.document_id, job.version, report)
-                await self._jobs.advance(job, stage=Stage.INDEXED, progress=0, attempts=1)
+                notice = await self._indexer.index(job.document_id, job.version, report)
+                told = {"notice": notice[:_MAX_NOTICE]} if notice else {}
+                await self._jobs.advance(job, stage=Stage.INDEXED, progress=0, attempts=1, **told)
             case Stage.INDEXED:
                 await self._switch(job)
             case Stage.SWITCHED:
@@ -135,6 +148,7 @@ class Ingestion:
             ready = {"status": Status.READY, "progress": 100, "attempts": 0, "error": None, "not_before": None}
             await self._jobs.finish(session, job, **ready)
             await keep_only(session, job.document_id, job.version)
+        self._on_ready()
 
     async def remove(self, job: Job) -> None:
         """Remove everything of a document, its row last: as long as that is there, somebody knows what is left."""

@@ -66,12 +66,6 @@ class Intake:
         self._interrupt = interrupt
         self._documents = Documents()
 
-    async def check(self, caller: Caller, entity: Entity) -> None:
-        """Raise what adding a document to a place would raise, before its file is received."""
-        caller.principal.require(Permission.KNOWLEDGE)
-        async with self._database.reading() as session:
-            await self._open_place(session, caller, entity)
-
     async def add(self, caller: Caller, entity: Entity, file: ReceivedFile) -> Added:
         """Add a document to a place; one with the same bytes there is returned as it is."""
         caller.principal.require(Permission.KNOWLEDGE)

@@ -87,6 +87,8 @@ class Document(Dated, Row):
     """Percent of the stage that runs."""
     error: Mapped[str | None] = mapped_column(String(500), default=None)
     """What its owner can do about it."""
+    notice: Mapped[str | None] = mapped_column(String(500), default=None)
+    """What is still missing of a document that is searched: vectors, which are made once their embedder is back."""
     language: Mapped[str | None] = mapped_column(String(8), default=None)
     page_count: Mapped[int | None] = mapped_column(default=None)
     chunk_count: Mapped[int | None] = mapped_column(default=None)
@@ -124,9 +126,11 @@ class Chunk(Table):
         Index(None, "collection_id"),
         Index(None, "agent_id"),
         Index(None, "chat_id"),
+        {"sqlite_autoincrement": True},
     )
 
     number: Mapped[int] = mapped_column(Number, primary_key=True, autoincrement=True)
+    """Never given twice: an index of vectors may still know a passage that is gone."""
     document_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("documents.id", ondelete="CASCADE"))
     version: Mapped[int]
     ordinal: Mapped[int]

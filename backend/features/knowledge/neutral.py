@@ -17,10 +17,15 @@ _NAMES = (
     "s|bos|eos|pad|unk|mask|sep|cls|think|thinking|thought|reasoning|analysis|scratchpad|answer|tool|tools|tool_calls?|"
     "tool_code|tool_responses?|tool_results?|tool_outputs?|function|functions|function_calls?|function_results?|invoke|"
     "parameter|parameters|start_of_turn|end_of_turn|start_of_image|end_of_image|sys|system|user|assistant|human|model|"
-    "instruction|instructions|prompt|im_start|im_end|sources?|documents?|context"
+    "instruction|instructions|prompt|sources?|documents?|context|image|audio|video|ai|bot|\u7528\u6237|unused\\d+|"
+    "eot|eoh|eoa|eop|eod|sop|pre|suf|mid|toolcall|escape|filename|0x[0-9a-f]{2}|[a-z0-9]+(?:_[a-z0-9]+)+"
 )
-_TAG = re.compile(rf"<+\s*(/?)\s*((?:antml:)?(?:{_NAMES}))\b([^<>\n]{{0,200}})>+", re.IGNORECASE)
-_BRACKET = re.compile(r"\[\s*(/?\s*[A-Z][A-Z_]+(?:\s+[A-Z_]+)?)\s*\]")
+"""Words that are special tokens, or the tags that models are taught to write their own turns in; of words joined by `_`
+that is assumed."""
+_TAG = re.compile(rf"<+\s*(/?)\s*((?:[a-z]{{1,12}}:)?(?:{_NAMES}))\b([^<>\n]{{0,200}})>+", re.IGNORECASE)
+_BRACKET = re.compile(r"\[\s*(/?\s*(?:[A-Z][A-Z_]+(?:\s+[A-Z_]+)?|[gs]MASK|control_\d+))\s*\]")
+_BARRED = re.compile(r"\[([|\uff5c][^\[\]\n]{1,60}[|\uff5c])\]")
+_TILDES = re.compile(r"\]~!?b[\]\[]|\[e~\[")
 _BAR_OPEN, _BAR_CLOSE = re.compile(r"<(?=[|\uff5c])"), re.compile(r"(?<=[|\uff5c])>")
 _TURN = re.compile(
     r"(?im)^([ \t>*_#-]*)(system|user|assistant|human|ai|instruction|response|input|tool|utilisateur|syst\u00e8me)"
@@ -37,6 +42,7 @@ def neutralise(text: str) -> str:
     """Return a text of a document as a model may read it; what is neutral already stays as it is."""
     text = visible(text)
     text = _COMMENT.sub(" ", text)
+    text = _BARRED.sub(r"( \1 )", _TILDES.sub(" ", text))
     text = _TAG.sub(lambda found: f"({found[1]}{found[2]}{found[3]})", text)
     text = _BRACKET.sub(lambda found: f"({found[1]})", text)
     text = _BAR_CLOSE.sub(" )", _BAR_OPEN.sub("( ", text))

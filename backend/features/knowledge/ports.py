@@ -123,14 +123,15 @@ class Indexer(Protocol):
     """Makes passages findable by their vectors; a stage of ingestion each.
 
     All may be asked again after they were cut off, and leave then what once would have. They read the passages from
-    the store (`chunks`) and raise `GatewayError` for what may go better later.
+    the store (`chunks`) and raise `GatewayError` for what may go better later. What only vectors lack keeps no document
+    from being found by its words: then `embed` and `index` return what its readers should know, else "".
     """
 
-    async def embed(self, document_id: uuid.UUID, version: int, report: Callable[[int], None]) -> None:
+    async def embed(self, document_id: uuid.UUID, version: int, report: Callable[[int], None]) -> str:
         """Make the vectors of a version's passages; `report` takes percents."""
         ...
 
-    async def index(self, document_id: uuid.UUID, version: int, report: Callable[[int], None]) -> None:
+    async def index(self, document_id: uuid.UUID, version: int, report: Callable[[int], None]) -> str:
         """Put the vectors into the index."""
         ...
 
@@ -142,11 +143,13 @@ class Indexer(Protocol):
 class KeywordOnly:
     """An `Indexer` for a gateway without vectors."""
 
-    async def embed(self, document_id: uuid.UUID, version: int, report: Callable[[int], None]) -> None:
+    async def embed(self, document_id: uuid.UUID, version: int, report: Callable[[int], None]) -> str:  # noqa: ARG002
         """Do nothing: keywords are indexed with the passages."""
+        return ""
 
-    async def index(self, document_id: uuid.UUID, version: int, report: Callable[[int], None]) -> None:
+    async def index(self, document_id: uuid.UUID, version: int, report: Callable[[int], None]) -> str:  # noqa: ARG002
         """Do nothing."""
+        return ""
 
     async def remove(self, document_id: uuid.UUID, *, but: int | None = None) -> None:
         """Do nothing."""

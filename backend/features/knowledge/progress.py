@@ -1,23 +1,34 @@
-"""Tells those who watch a document of this process what happens to it, as it happens."""
+"""Tells those who watch a document of this process, or listen to its chat, what happens to it, as it happens."""
 
 import asyncio
 import contextlib
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
 
 from backend.features.knowledge.states import State
+from backend.features.live.events import LiveEvent
 
 _MAX_BEHIND = 100
 
 
 class Progress:
-    """Hands states on; nobody keeps them here, the store does."""
+    """Hands states on; nobody keeps them here, the store does.
 
-    def __init__(self) -> None:
+    Args:
+        publish: tells whoever listens to a chat.
+    """
+
+    def __init__(self, publish: Callable[[LiveEvent], None] = lambda _event: None) -> None:
+        self._publish = publish
         self._watchers: dict[uuid.UUID, set[asyncio.Queue[State]]] = {}
 
-    def tell(self, document_id: uuid.UUID, state: State) -> None:
-        """Tell all who watch a document; one who does not listen misses some."""
+    def tell(self, document_id: uuid.UUID, state: State, chat_id: uuid.UUID | None = None) -> None:
+        """Tell all who watch a document, and those who listen to the chat it is in; who does not listen misses some."""
+        if chat_id is not None:
+            plain = {"status": str(state.status), "stage": str(state.stage)}
+            told = {"document_id": str(document_id), **asdict(state), **plain}
+            self._publish(LiveEvent(chat_id, "document_progress", told))
         for queue in self._watchers.get(document_id, ()):
             with contextlib.suppress(asyncio.QueueFull):
                 queue.put_nowait(state)

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 
 _TELLING_SHARE, _TELLING_FEW = 0.05, 5
 """A word tells passages apart that is in one of twenty (an idf over 3), or in a handful where there are few."""
@@ -10,29 +9,6 @@ _FREQUENT_SHARE, _FREQUENT_LEAST = 0.1, 1_000
 """A word in more than one of ten is not looked for, once that is many."""
 _MOST_TERMS = 16
 _ENOUGH_WORDS = 2
-
-
-@dataclass(frozen=True, slots=True)
-class Embedders:
-    """What is known of an embedder's vectors: how much they count beside words, and from which cosine on they tell."""
-
-    weight: float
-    cosine: float
-
-
-_KNOWN = (
-    (("mistral-embed", "codestral-embed"), Embedders(0.5, 0.68)),
-    (("bge-m3", "embeddinggemma", "qwen3-embedding", "arctic-embed2", "arctic-embed-l-v2", "multilingual"),
-     Embedders(0.5, 0.45)),
-    (("nomic-embed", "minilm", "mxbai", "bge-small-en", "bge-base-en", "bge-large-en"), Embedders(0.3, 0.4)),
-)  # fmt: skip
-_UNKNOWN = Embedders(0.4, 0.45)
-
-
-def judge(model: str) -> Embedders:
-    """Return how far an embedder is trusted, by its name: a multilingual one more than an English one."""
-    name = model.lower()
-    return next((known for words, known in _KNOWN if any(word in name for word in words)), _UNKNOWN)
 
 
 def rare_first(terms: Collection[str], counts: Mapping[str, int], passages: int) -> list[str]:

@@ -18,12 +18,13 @@ from backend.core.logging import get_logger
 from backend.features.auth.principal import Principal
 from backend.features.knowledge import keyword_search
 from backend.features.knowledge.dense import Nearest
+from backend.features.knowledge.embedding_models import about
 from backend.features.knowledge.fusion import fuse
 from backend.features.knowledge.hits import Passage, diversify, merge_neighbours, permitted_passages
 from backend.features.knowledge.languages import Language
 from backend.features.knowledge.models import Chunk
 from backend.features.knowledge.questions import Question
-from backend.features.knowledge.relevance import KeywordGate, judge, rare_first
+from backend.features.knowledge.relevance import KeywordGate, rare_first
 from backend.features.knowledge.reranking import Reranker
 from backend.features.knowledge.scopes import Holdings, Scope, holdings, readable_scope, searched
 from backend.features.knowledge.terms import query_terms
@@ -147,7 +148,7 @@ class Retrieval:
             _log.warning("dense_search_failed", reason=type(near).__name__)
             return _Ranking(scores, frozenset(), gate, "keyword", NO_VECTORS)
         cosines, model = near
-        fused = fuse(scores, cosines, judge(model).weight)
+        fused = fuse(scores, cosines, about(model).dense_weight)
         return _Ranking(fused, _over(cosines, model), gate, "hybrid", "")
 
     async def _by_words(
@@ -200,7 +201,7 @@ class Retrieval:
 
 
 def _over(cosines: Mapping[int, float], model: str) -> frozenset[int]:
-    least = judge(model).cosine
+    least = about(model).cosine
     return frozenset(number for number, cosine in cosines.items() if cosine >= least)
 
 

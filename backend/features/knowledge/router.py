@@ -20,7 +20,7 @@ from backend.features.knowledge.schemas import ChunkRead, DocumentRead, VersionR
 from backend.features.knowledge.states import Status
 from backend.features.knowledge.watching import watch
 from backend.web.replies import json_response
-from backend.web.side_api import Failure, PageReply, Paging, SideRoute, page_reply
+from backend.web.side_api import Failure, Invalid, PageReply, Paging, SideRoute, page_reply
 
 
 class UploadRoute(SideRoute):
@@ -49,7 +49,7 @@ def _form(**fields: Any) -> dict[str, Any]:
 
 _UNREADABLE: dict[int | str, dict[str, Any]] = {
     404: {"model": Failure, "description": "There is no such place or document for this caller."},
-    422: {"model": Failure, "description": "The file is of no kind that can be read, or the form lacks a field."},
+    422: {"model": Invalid, "description": "The file is of no kind that can be read, or the form lacks a field."},
 }
 _SAME: dict[int | str, dict[str, Any]] = {
     200: {"model": DocumentRead, "description": "A document with these very bytes is there already."}
@@ -157,6 +157,12 @@ async def list_all(
 ) -> dict[str, object]:
     """List everybody's documents, newest first."""
     return page_reply(DocumentRead, await knowledge_of(request).administration.page(status, paging))
+
+
+@administration.post("/{document_id}/start", response_model=DocumentRead)
+async def start(request: Request, document_id: uuid.UUID) -> Document:
+    """Work on a document now that waits for its turn, or for its next attempt."""
+    return await knowledge_of(request).administration.start(caller_of(request), document_id)
 
 
 @administration.post("/{document_id}/retry", response_model=DocumentRead)

@@ -85,6 +85,8 @@ class DocumentRead(Reply):
     """The last stage that is done."""
     progress: int
     error: str | None
+    notice: str | None
+    """What a document that is searched still lacks, and why: it comes by itself."""
     language: str | None
     page_count: int | None
     chunk_count: int | None

@@ -9,12 +9,16 @@ from backend.core.errors import GatewayError
 from backend.core.logging import get_logger
 from backend.features.knowledge.embedders import Embedders
 from backend.features.knowledge.index_keeper import NIGHT_SAMPLE, START_SAMPLE, IndexKeeper
-from backend.features.knowledge.indexing import VectorIndexer
+from backend.features.knowledge.indexing import EmbedderAway, VectorIndexer
 from backend.features.knowledge.vector_rows import VectorRows
 
 _log = get_logger(__name__)
 
 _EVERY_SECONDS = 300.0
+_AGAIN_SECONDS = 15.0
+"""After a round that failed; twice as long after every further one."""
+_PAUSE_SECONDS = 1.0
+"""Between rounds at least: many documents may come at once."""
 _NIGHT_SECONDS = 24 * 3600.0
 _CLOSING_SECONDS = 2.0
 _ROUND_SECONDS = 6 * 3600.0
@@ -43,7 +47,9 @@ class Upkeep:
         self._may_work = may_work
         self._is_due = asyncio.Event()
         self._suspected: set[str] = set()
-        self._is_closing = False
+        self._is_distrusted = False
+        self._closing = asyncio.Event()
+        self._failures = 0
         self._task: asyncio.Task[None] | None = None
         self._checked_at = float("-inf")
         """When all indices were looked at last."""
@@ -57,6 +63,11 @@ class Upkeep:
         self._suspected.add(index)
         self._is_due.set()
 
+    def rebuild(self) -> None:
+        """Build every index anew, soon."""
+        self._is_distrusted = True
+        self._is_due.set()
+
     def look(self) -> None:
         """Do a round now: documents came, or a backend."""
         self._is_due.set()
@@ -66,7 +77,7 @@ class Upkeep:
 
         A query that runs is waited for: the database does not take it well when it is left in the middle of one.
         """
-        self._is_closing = True
+        self._closing.set()
         self._is_due.set()
         if self._task is not None:
             await asyncio.wait([self._task], timeout=_CLOSING_SECONDS)
@@ -75,12 +86,14 @@ class Upkeep:
 
     async def once(self) -> None:
         """Do a round: find the embedder, make missing vectors, mend indices, switch, clear away what is old."""
+        is_ours = self._may_work()  # before anything that may take long: others look whether somebody does
         await self._embedders.refresh(is_needed=await self._rows.has_passages())
         wanted = self._embedders.wanted
-        if not self._may_work():
+        if not is_ours:
             return
         if wanted is not None:
             made = await self._indexer.backfill(wanted)
+            await self._indexer.complete(wanted)
             is_new = self._embedders.is_changing
             if is_new or made:
                 await self._keeper.check_all(wanted.fingerprint.value)
@@ -94,9 +107,12 @@ class Upkeep:
         searched = self._embedders.searched
         if searched is None:
             return
-        suspected, self._suspected = self._suspected, set()
-        for name in sorted(suspected):
+        if self._is_distrusted:
+            await self._keeper.rebuild_all(searched.fingerprint.value)
+            self._is_distrusted = False
+        for name in sorted(self._suspected):
             await self._keeper.check(name)
+            self._suspected.discard(name)
         age = time.monotonic() - self._checked_at
         if age < _NIGHT_SECONDS:
             return
@@ -113,15 +129,33 @@ class Upkeep:
         self._checked_at = time.monotonic()
 
     async def _run(self) -> None:
-        while not self._is_closing:
+        while not self._closing.is_set():
             self._is_due.clear()
-            try:
-                async with asyncio.timeout(_ROUND_SECONDS):
-                    await self.once()
-            except (GatewayError, TimeoutError) as error:
-                _log.warning("vectors_wait", reason=getattr(error, "message", "it took too long"))
-            except Exception:  # noqa: BLE001 (the next round may go well)
-                _log.exception("upkeep_failed_unexpectedly")
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_EVERY_SECONDS):
-                    await self._is_due.wait()
+            await self._round()
+            await _within(_PAUSE_SECONDS, self._closing)
+            await _within(self._wait(), self._is_due)
+
+    def _wait(self) -> float:
+        if not self._failures:
+            return _EVERY_SECONDS
+        return min(_AGAIN_SECONDS * 2.0 ** min(self._failures - 1, 10), _EVERY_SECONDS)
+
+    async def _round(self) -> None:
+        try:
+            async with asyncio.timeout(_ROUND_SECONDS):
+                await self.once()
+        except (EmbedderAway, GatewayError, TimeoutError) as error:
+            self._failures += 1
+            _log.warning("vectors_wait", reason=str(error) or "it took too long")
+        except Exception:  # noqa: BLE001 (the next round may go well)
+            self._failures += 1
+            _log.exception("upkeep_failed_unexpectedly")
+        else:
+            self._failures = 0
+
+
+async def _within(seconds: float, event: asyncio.Event) -> None:
+    """Wait for an event, so long at most."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()

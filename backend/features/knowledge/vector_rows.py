@@ -1,9 +1,8 @@
 """The queries of vectors: which passages have none, what an index holds, which embedder is current."""
 
 import uuid
-from collections.abc import AsyncIterator, Hashable, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import Any, TypeVarTuple
 
 from sqlalchemy import Connection, Select, and_, column, delete, exists, func, select, table, update
@@ -14,6 +13,7 @@ from backend.core.db.database import Database
 from backend.features.knowledge.chunking import Chunk as Passage
 from backend.features.knowledge.index_names import IndexName, parse_index_name
 from backend.features.knowledge.models import Chunk, Document, Embedding, Vector
+from backend.features.knowledge.names import title_of
 from backend.features.knowledge.ports import Fingerprint
 
 Columns = TypeVarTuple("Columns")
@@ -48,12 +48,20 @@ class VectorRows:
         self._database = database
 
     async def without_vector(
-        self, fingerprint: str, limit: int, document: tuple[uuid.UUID, int] | None = None
+        self,
+        fingerprint: str,
+        limit: int,
+        document: tuple[uuid.UUID, int] | None = None,
+        but: Collection[bytes] = (),
     ) -> Sequence[Unembedded]:
-        """Return texts that this embedder made no vector of: of a version of a document, or of all that is live."""
+        """Return texts that this embedder made no vector of: of a version of a document, or of all that is live.
+
+        Those with the hashes `but` are left out.
+        """
         made = exists().where(Vector.fingerprint == fingerprint, Vector.text_hash == Chunk.text_hash)
         columns = (Chunk.text_hash, Chunk.text, Chunk.headings, Document.filename)
         chosen = select(*columns).join(Document, Document.id == Chunk.document_id).where(~made, _part(document))
+        chosen = chosen.where(Chunk.text_hash.not_in(but)) if but else chosen
         async with self._database.reading() as reading:
             found = (await reading.execute(chosen.order_by(Chunk.number).limit(limit))).all()
         return list({row.text_hash: Unembedded(row.text_hash, _searched(row)) for row in found}.values())
@@ -110,7 +118,7 @@ class VectorRows:
             return list((await reading.execute(wanted.order_by(func.random()).limit(limit))).scalars().all())
 
     async def stamp(self, index: str) -> tuple[int, Hashable]:
-        """See `VectorSource.stamp`; numbers are not used twice where several processes search."""
+        """See `VectorSource.stamp`; no number is used twice."""
         name = _known(index)
         counted = select(func.count(), func.max(Chunk.number), func.sum(Chunk.number))
         async with self._database.reading() as reading:
@@ -145,6 +153,21 @@ class VectorRows:
         async with self._database.reading() as reading:
             row = (await reading.execute(select(Embedding).where(Embedding.is_current))).scalars().first()
         return None if row is None else Fingerprint(row.fingerprint, row.provider, row.model, row.dimensions)
+
+    async def noticed(self) -> Sequence[tuple[uuid.UUID, int]]:
+        """Return the versions that are searched and said to lack something."""
+        lacking = select(Document.id, Document.version).where(
+            Document.notice.is_not(None), Document.status == "ready", Document.ready_version == Document.version
+        )
+        async with self._database.reading() as reading:
+            return [(row.id, row.version) for row in (await reading.execute(lacking.order_by(Document.id))).all()]
+
+    async def forget_notice(self, document_id: uuid.UUID, version: int) -> None:
+        """Say no more that a version lacks something."""
+        ours = and_(Document.id == document_id, Document.version == version, Document.status == "ready")
+        async with self._database.transaction() as session:
+            told = update(Document).where(ours).values(notice=None)
+            await session.execute(told.execution_options(synchronize_session=False))
 
     async def has_passages(self) -> bool:
         """Whether there is anything to find: passages, or what agents remember."""
@@ -188,8 +211,7 @@ def _part(document: tuple[uuid.UUID, int] | None) -> ColumnElement[bool]:
 
 
 def _searched(row: Any) -> str:
-    title = PurePosixPath(row.filename).stem.replace("_", " ")
-    return Passage(0, row.text, tuple(map(str, row.headings)), 0, 0, 0).searched(title)
+    return Passage(0, row.text, tuple(map(str, row.headings)), 0, 0, 0).searched(title_of(row.filename))
 
 
 def _insert_new(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:

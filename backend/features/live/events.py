@@ -8,7 +8,9 @@ from typing import Any, Protocol
 from backend.features.auth.principal import Principal
 
 DELTA = "message_delta"
-NAMES = frozenset({"message_created", DELTA, "message_completed", "chat_updated", "chat_deleted", "typing"})
+NAMES = frozenset(
+    {"message_created", DELTA, "message_completed", "chat_updated", "chat_deleted", "typing", "document_progress"}
+)
 
 MOST_CHARACTERS = 2**16
 """Of one text in an event: a thousand may wait for each of those who listen."""

@@ -18,10 +18,11 @@ from backend.core.db.tables import utc_now
 from backend.core.errors import GatewayError
 from backend.core.logging import get_logger
 from backend.features.generation.record import Asked
+from backend.features.knowledge.embedding_models import about
 from backend.features.knowledge.languages import Language
 from backend.features.knowledge.ports import Fingerprint, TextEmbedder
 from backend.features.knowledge.questions import Question, read_question
-from backend.features.knowledge.relevance import KeywordGate, judge, rare_first
+from backend.features.knowledge.relevance import KeywordGate, rare_first
 from backend.features.memory import word_index
 from backend.features.memory.exchanges import digests_in, normalised
 from backend.features.memory.nearness import VectorCache, Vectors, nearest, stack
@@ -212,10 +213,10 @@ def _score(
     told = gate.admits(own) and coverage >= _LEAST_COVERAGE
     if not model:
         return coverage if told else None
-    known, cosine = judge(model), cosines.get(number, 0.0)
+    known, cosine = about(model), cosines.get(number, 0.0)
     if not told and cosine < known.cosine:
         return None
-    return (1 - known.weight) * coverage + known.weight * max(cosine, 0.0)
+    return (1 - known.dense_weight) * coverage + known.dense_weight * max(cosine, 0.0)
 
 
 def _coverage(weights: _Weights, terms: frozenset[str]) -> float:

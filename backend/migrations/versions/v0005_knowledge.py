@@ -97,6 +97,7 @@ def upgrade() -> None:
         sa.Column("stage", sa.String(length=12), nullable=False),
         sa.Column("progress", sa.Integer(), nullable=False),
         sa.Column("error", sa.String(length=500), nullable=True),
+        sa.Column("notice", sa.String(length=500), nullable=True),
         sa.Column("language", sa.String(length=8), nullable=True),
         sa.Column("page_count", sa.Integer(), nullable=True),
         sa.Column("chunk_count", sa.Integer(), nullable=True),
@@ -149,6 +150,7 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("number", name=op.f("pk_chunks")),
         sa.UniqueConstraint("document_id", "version", "ordinal", name=op.f("uq_chunks_document_id_version_ordinal")),
+        sqlite_autoincrement=True,
     )
     op.create_index(op.f("ix_chunks_agent_id"), "chunks", ["agent_id"], unique=False)
     op.create_index(op.f("ix_chunks_chat_id"), "chunks", ["chat_id"], unique=False)

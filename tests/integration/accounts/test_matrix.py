@@ -24,6 +24,7 @@ CALLERS = ("owner", "models key", "other", "suspended", "anonymous", "settings k
 SECRET = "the owner's prompt"  # noqa: S105 (a prompt)
 UNIQUE = "<unique>"
 """In a body, stands for a name that nothing has yet."""
+RETRY = "POST /api/v1/admin/documents/{document_id}/retry"
 AGENT = {"model": "demo", "system_prompt": SECRET}
 
 
@@ -79,6 +80,16 @@ TABLE = {
     "DELETE /api/v1/chats/{chat_id}": own(204, models_key=204),
     "GET /api/v1/chats/{chat_id}/export": own(200, models_key=200),
     "GET /api/v1/messages/chat/{chat_id}": own(200, models_key=200),
+    "GET /api/v1/messages/{message_id}/sources": own(200, models_key=200),
+    "GET /api/v1/collections/{collection_id}": own(200, models_key=200, admin=200),
+    "PUT /api/v1/collections/{collection_id}": own(200, {"name": UNIQUE}, admin=200),
+    "DELETE /api/v1/collections/{collection_id}": own(204, admin=204),
+    "POST /api/v1/collections/{collection_id}/search": own(200, {"query": SECRET}, models_key=200),
+    "GET /api/v1/documents/{document_id}": own(200, models_key=200, admin=200),
+    "DELETE /api/v1/documents/{document_id}": own(202, admin=202),
+    "GET /api/v1/documents/{document_id}/versions": own(200, models_key=200, admin=200),
+    "GET /api/v1/documents/{document_id}/chunks": own(200, models_key=200, admin=200),
+    "GET /api/v1/documents/{document_id}/content": own(200, models_key=200, admin=200),
     "GET /api/v1/keys/{key_id}/history": own(200),
     "PUT /api/v1/keys/{key_id}/history": own(200, {"enabled": False}),
     "GET /api/v1/agents/{agent_id}/history": own(200),
@@ -99,11 +110,18 @@ TABLE = {
     "GET /api/v1/admin/quotas/{user_id}": administered(200),
     "PUT /api/v1/admin/quotas/{user_id}": administered(200, {"tokens_per_day": 5}),
     "DELETE /api/v1/admin/quotas/{user_id}": administered(204),
+    "POST /api/v1/admin/documents/{document_id}/cancel": administered(200),
+    "POST /api/v1/admin/documents/{document_id}/start": administered(200),
+    RETRY: administered(200),
 }
 
 
-ENDLESS = {"GET /api/v1/messages/stream/{chat_id}"}
-"""Goes on until its caller leaves, so it has tests of its own: `tests/integration/history`."""
+ELSEWHERE = {
+    "GET /api/v1/messages/stream/{chat_id}",
+    "GET /api/v1/documents/{document_id}/events",
+    "POST /api/v1/documents/{document_id}/versions",
+}
+"""Go on until their caller leaves, or take a form: tested in `tests/integration/history` and `knowledge`."""
 
 
 class World:
@@ -122,11 +140,15 @@ class World:
             "public_key_id": self._public_key,
             "chat_id": self._chat,
             "memory_id": self._memory,
+            "message_id": self._message,
+            "collection_id": self._collection,
+            "document_id": self._document,
         }
 
     @classmethod
     async def begin(cls, admin: Side) -> "World":
-        permissions = ["models:use", "agents:write", "keys:write"]
+        await admin.container.knowledge.dispatcher.aclose()  # documents stay as they are
+        permissions = ["models:use", "agents:write", "keys:write", "knowledge:write"]
         await admin.ask("POST", "/admin/roles", {"name": "others", "permissions": permissions})
         await admin.make_user(OWNER)
         await admin.make_user(OTHER, role="others")
@@ -175,6 +197,20 @@ class World:
     async def _chat(self) -> str:
         return str((await self.callers["owner"].ask("POST", "/chats", {"title": SECRET})).json()["id"])
 
+    async def _message(self) -> str:
+        reply = await self.callers["owner"].ask("POST", "/messages", {"content": SECRET, "model": "demo"})
+        return str(reply.json()["message"]["id"])
+
+    async def _collection(self) -> str:
+        reply = await self.callers["owner"].ask("POST", "/collections", {"name": f"{SECRET} {self._made}"})
+        return str(reply.json()["id"])
+
+    async def _document(self) -> str:
+        owner = self.callers["owner"]
+        form = {"entity_type": "collection", "entity_id": await self._collection()}
+        sent = {"data": form, "files": {"file": (f"{SECRET}.txt", SECRET.encode())}, "headers": owner.headers}
+        return str((await owner.client.post("/api/v1/documents/upload", **sent)).json()["id"])
+
     async def _memory(self) -> str:
         owner, container = self.callers["owner"], self._admin.container
         agent_id, chat_id = uuid.UUID(await self._agent()), uuid.UUID(await self._chat())
@@ -209,7 +245,7 @@ def routes_with_ids() -> set[str]:
 
 
 def test_every_route_with_an_id_has_a_row() -> None:
-    assert TABLE.keys() | ENDLESS == routes_with_ids()
+    assert TABLE.keys() | ELSEWHERE == routes_with_ids()
 
 
 @pytest.mark.parametrize("route", TABLE)
@@ -218,7 +254,10 @@ async def test_everybody_gets_what_the_table_says_and_no_more(admin: Side, route
     names = parameters(route)
     for caller in CALLERS:
         verdict = TABLE[route].verdict(caller)
-        found = await world.ask(caller, route, {name: await world.make(name) for name in names})
+        ids = {name: await world.make(name) for name in names}
+        if route == RETRY:
+            await admin.ask("POST", f"/admin/documents/{ids['document_id']}/cancel")
+        found = await world.ask(caller, route, ids)
         assert found.status_code == verdict, (caller, found.text)
         missing = await world.ask(caller, route, {name: str(uuid.uuid4()) for name in names})
         is_allowed = verdict < 300

@@ -24,7 +24,7 @@ from tests.integration.accounts.conftest import (
 
 __all__ = ["_quick", "admin", "database", "postgres", "settings", "side", "store"]
 
-_SECONDS = 30.0
+_SECONDS = 50.0
 SETTLED = {"ready", "failed", "cancelled"}
 
 

@@ -94,6 +94,7 @@ async def rows(jobs: Jobs) -> list[tuple[Any, ...]]:
         return [tuple(row) for row in await session.execute(select(*columns).order_by(Chunk.ordinal))]
 
 
+@pytest.mark.timeout(240)
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 async def test_an_end_at_any_commit_changes_nothing_about_the_result(
     idle: Side, settings: Settings, *, after: bool

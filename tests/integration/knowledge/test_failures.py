@@ -29,9 +29,9 @@ class FailingIndexer(KeywordOnly):
         self.errors: Iterator[Exception] = iter(errors)
         self.asked = 0
 
-    async def embed(self, document_id: uuid.UUID, version: int, report: Report) -> None:
+    async def embed(self, document_id: uuid.UUID, version: int, report: Report) -> str:
         self._fail()
-        await super().embed(document_id, version, report)
+        return await super().embed(document_id, version, report)
 
     async def remove(self, document_id: uuid.UUID, *, but: int | None = None) -> None:  # noqa: ARG002 (the port's)
         if but is None:
@@ -51,12 +51,13 @@ class WaitingIndexer(KeywordOnly):
         self.begun = asyncio.Event()
         self.left = 0
 
-    async def embed(self, document_id: uuid.UUID, version: int, report: Report) -> None:  # noqa: ARG002 (the port's)
+    async def embed(self, document_id: uuid.UUID, version: int, report: Report) -> str:  # noqa: ARG002 (the port's)
         self.begun.set()
         try:
             await asyncio.sleep(1000)
         finally:
             self.left += 1
+        return ""
 
 
 @pytest.fixture(autouse=True)
@@ -138,3 +139,11 @@ async def test_what_was_begun_is_given_back_when_the_gateway_stops(idle: Side, s
     following = worker(idle, settings, KeywordOnly())
     assert (await settled(idle, document))["status"] == "ready"
     await following.aclose()
+
+
+async def test_a_worker_told_of_work_and_to_stop_at_once_stops(idle: Side, settings: Settings) -> None:
+    working = worker(idle, settings, KeywordOnly())
+    await asyncio.sleep(0.02)
+    working.wake()
+    async with asyncio.timeout(30):
+        await working.aclose()

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import update
 
 from backend.adapters.vectors.chroma_embedded import EmbeddedChroma
 from backend.adapters.vectors.exact import ExactVectors
@@ -29,12 +30,14 @@ from backend.features.knowledge.embedders import Embedders
 from backend.features.knowledge.fusion import fuse
 from backend.features.knowledge.index_keeper import IndexKeeper
 from backend.features.knowledge.index_names import IndexName
-from backend.features.knowledge.indexing import VectorIndexer
+from backend.features.knowledge.indexing import EmbedderAway, VectorIndexer
+from backend.features.knowledge.models import Chunk, Document
 from backend.features.knowledge.routed_index import RoutedIndex
 from backend.features.knowledge.upkeep import Upkeep
 from backend.features.knowledge.vector_rows import VectorRows
 from backend.llm.capabilities import Capability
-from backend.llm.errors import ProviderUnreachable
+from backend.llm.errors import ProviderAuthFailed, ProviderRejected, ProviderUnreachable
+from backend.llm.types import Embeddings, EmbedRequest
 from tests.fakes.knowledge import VectorProvider, add_collection, add_document, add_owner
 from tests.fakes.providers import backend_of, info
 from tests.fixtures.databases import PostgresServer, postgres
@@ -79,6 +82,7 @@ class Vectors:
         self.keeper = IndexKeeper(self.rows, self.index)
         self.upkeep = Upkeep(self.rows, self.embedders, self.indexer, self.keeper)
         self.index.is_rebuilding, self.index.suspect = self.keeper.is_rebuilding, self.upkeep.suspect
+        self.indexer.suspect = self.upkeep.suspect
 
     async def ingest(self, document: uuid.UUID) -> None:
         await self.indexer.embed(document, 1, lambda _percent: None)
@@ -143,6 +147,125 @@ async def test_a_document_is_embedded_once_and_found(database: Database, tmp_pat
         assert await vectors.index.count(name) == 0
 
 
+async def state(database: Database, document: uuid.UUID) -> str | None:
+    """Return what a document is said to lack."""
+    async with database.reading() as session:
+        found = await session.get(Document, document)
+        assert found is not None
+        return found.notice
+
+
+async def make_ready(database: Database, document: uuid.UUID, notice: str) -> None:
+    """Do what the last stages of ingestion do."""
+    async with database.transaction() as session:
+        ready = {"status": "ready", "ready_version": 1, "notice": notice or None}
+        await session.execute(update(Document).where(Document.id == document).values(**ready))
+        await session.execute(update(Chunk).where(Chunk.document_id == document).values(is_live=True))
+
+
+async def test_an_embedder_that_is_away_keeps_no_document_from_its_readers(database: Database, tmp_path: Path) -> None:
+    owner = await add_owner(database)
+    collection = await add_collection(database, owner)
+    provider = VectorProvider()
+    async with opened(database, tmp_path, {"mistral": provider}) as vectors:
+        await vectors.ingest(await add_document(database, owner, collection, TEXTS[:9]))
+        await vectors.upkeep.once()
+        name = await vectors.name(collection)
+        provider.failures = [ProviderAuthFailed("mistral refuses its key") for _ in range(2)]
+        document = await add_document(database, owner, collection, TEXTS[9:], is_live=False)
+        notice = await vectors.indexer.embed(document, 1, lambda _percent: None)
+        assert notice.startswith("found by its words alone for now: mistral refuses its key.")
+        assert await vectors.indexer.index(document, 1, lambda _percent: None) == ""
+        await make_ready(database, document, notice)
+        with pytest.raises(EmbedderAway):
+            await vectors.upkeep.once()
+        assert await state(database, document) == notice
+        assert await vectors.index.count(name) == 9
+        before = provider.asked[:]
+        await vectors.upkeep.once()
+        assert await state(database, document) is None
+        assert await vectors.index.count(name) == len(TEXTS)
+        assert not any(
+            text.startswith("some notes\n" + TEXTS[0]) for batch in provider.asked[len(before) :] for text in batch
+        )
+
+
+async def test_a_document_that_came_while_its_first_embedder_was_away_says_so(
+    database: Database, tmp_path: Path
+) -> None:
+    owner = await add_owner(database)
+    collection = await add_collection(database, owner)
+    provider = VectorProvider(failures=[ProviderAuthFailed("mistral refuses its key")])
+    async with opened(database, tmp_path, {"mistral": provider}) as vectors:
+        document = await add_document(database, owner, collection, TEXTS, is_live=False)
+        notice = await vectors.indexer.embed(document, 1, lambda _percent: None)
+        assert "mistral refuses its key" in notice
+        await make_ready(database, document, notice)
+        await vectors.upkeep.once()
+        await vectors.upkeep.once()
+        assert await state(database, document) is None
+        assert all(await vectors.rankings(collection))
+
+
+async def test_an_index_that_is_away_keeps_no_document_from_its_readers(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner = await add_owner(database)
+    collection = await add_collection(database, owner)
+    async with opened(database, tmp_path) as vectors:
+        await vectors.ingest(await add_document(database, owner, collection, TEXTS[:9]))
+        document = await add_document(database, owner, collection, TEXTS[9:], is_live=False)
+        with monkeypatch.context() as broken:
+            for method in ("add", "remove", "drop", "count"):
+                broken.setattr(vectors.chroma, method, _away)
+            assert await vectors.indexer.embed(document, 1, lambda _percent: None) == ""
+            notice = await vectors.indexer.index(document, 1, lambda _percent: None)
+            assert notice.startswith("found by its words alone for now: the index")
+            await vectors.indexer.remove(document, but=1)
+            with pytest.raises(StoreUnavailable):
+                await vectors.indexer.remove(document)
+            await make_ready(database, document, notice)
+            with pytest.raises(StoreUnavailable):
+                await vectors.upkeep.once()
+        await vectors.upkeep.once()
+        assert await state(database, document) is None
+        assert await vectors.index.count(await vectors.name(collection)) == len(TEXTS)
+
+
+async def test_a_passage_that_an_embedder_refuses_keeps_no_other_from_its_vector(
+    database: Database, tmp_path: Path
+) -> None:
+    owner = await add_owner(database)
+    collection = await add_collection(database, owner)
+    provider = Refusing()
+    async with opened(database, tmp_path, {"mistral": provider}) as vectors:
+        document = await add_document(database, owner, collection, [*TEXTS, "poison", "more bread"], is_live=False)
+        notice = await vectors.indexer.embed(document, 1, lambda _percent: None)
+        assert "refused" in notice
+        await vectors.indexer.index(document, 1, lambda _percent: None)
+        await make_ready(database, document, notice)
+        await vectors.upkeep.once()
+        asked = len(provider.asked)
+        await vectors.upkeep.once()
+        assert len(provider.asked) == asked
+        assert await vectors.index.count(await vectors.name(collection)) == len(TEXTS) + 1
+        assert await state(database, document) == notice
+
+
+class Refusing(VectorProvider):
+    """Refuses one text, and every batch with it."""
+
+    async def embed(self, request: EmbedRequest) -> Embeddings:
+        if any("poison" in text for text in request.inputs):
+            self.asked.append(request.inputs)
+            raise ProviderRejected("this text is not for us")
+        return await super().embed(request)
+
+
+async def _away(*_given: object) -> None:
+    raise StoreUnavailable("the index does not answer")
+
+
 async def test_documents_of_a_chat_are_compared_without_an_index(database: Database, tmp_path: Path) -> None:
     owner = await add_owner(database)
     async with opened(database, tmp_path) as vectors:
@@ -168,7 +291,7 @@ async def test_without_an_embedder_nothing_is_asked_and_one_that_appears_is_give
     async with opened(database, tmp_path, {"ollama": provider}) as vectors:
         await vectors.upkeep.once()
         status = await vectors.embedders.status("embedded")
-        assert (status.mode, status.model) == ("keywords", "")
+        assert (status.mode, status.model) == ("keyword", "")
         assert "pull one" in status.reason
         with pytest.raises(StoreUnavailable, match="semantic search is off"):
             await vectors.embedders.question("ships")
@@ -189,7 +312,7 @@ async def test_another_embedder_takes_over_when_all_its_vectors_are_there(databa
         before = await vectors.name(collection)
     async with opened(database, tmp_path, {"ollama": old, "mistral": new}, "mistral") as vectors:
         new.failures = [None, *[ProviderUnreachable("away") for _ in range(50)]]
-        with pytest.raises(ProviderUnreachable):
+        with pytest.raises(EmbedderAway):
             await vectors.upkeep.once()
         assert await vectors.name(collection) == before
         status = await vectors.embedders.status("embedded")
@@ -216,7 +339,7 @@ async def test_with_none_the_embedder_of_before_is_not_asked(database: Database,
     provider.asked.clear()
     async with opened(database, tmp_path, {"mistral": provider}, "none") as vectors:
         await vectors.upkeep.once()
-        assert (await vectors.embedders.status("embedded")).mode == "keywords"
+        assert (await vectors.embedders.status("embedded")).mode == "keyword"
         assert provider.asked == []
 
 

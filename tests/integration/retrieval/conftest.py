@@ -7,11 +7,20 @@ import pytest
 
 from backend.bootstrap.migrations import migrate
 from backend.core.db.database import Database, database_url
+from backend.features.knowledge import augmenter, retrieval
 from tests.fakes import team
 from tests.fixtures.databases import PostgresServer, postgres
 from tests.fixtures.team_gateway import team_gateway
 
 __all__ = ["postgres", "team_gateway"]
+
+
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let searches take their time: on a busy machine they are late, which is no part of these promises."""
+    for name in ("EMBED_SECONDS", "SEARCH_SECONDS"):
+        monkeypatch.setattr(retrieval, name, 20.0)
+    monkeypatch.setattr(augmenter, "TOTAL_SECONDS", 30.0)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -12,7 +12,7 @@ from backend.features.catalog.service import CatalogModel
 from backend.features.generation.admission import Admission, AdmissionLimits
 from backend.features.generation.service import GenerationService
 from backend.features.knowledge.embedding import QUERY_SECONDS, CatalogEmbedder, make_fingerprint
-from backend.features.knowledge.embedding_models import about, dense_weight, rank
+from backend.features.knowledge.embedding_models import about, rank
 from backend.llm.errors import (
     ContextTooLong,
     ProviderAuthFailed,
@@ -172,6 +172,7 @@ def test_a_fingerprint_tells_embedders_apart_and_is_fit_for_a_name() -> None:
 def test_models_of_many_languages_are_preferred_and_trusted_more() -> None:
     ranks = [rank(name) for name in ("bge-m3:latest", "nomic-embed-text-v2-moe", "nomic-embed-text", "all-minilm")]
     assert ranks == sorted(ranks, key=lambda place: -1 if place is None else place)
-    assert dense_weight("bge-m3") > dense_weight("something-new") > dense_weight("nomic-embed-text")
+    weights = [about(name).dense_weight for name in ("bge-m3:latest", "something-new", "nomic-embed-text")]
+    assert 1 > weights[0] > weights[1] > weights[2] > 0
     assert rank("mistral-small") is None
     assert about("mistral-small").scheme == "\n"

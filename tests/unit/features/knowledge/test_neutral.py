@@ -1,6 +1,7 @@
 """What reaches a model of a hostile document is inert: no frame, no template token, nothing unseen."""
 
 import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -62,6 +63,26 @@ def test_hostile_passages_are_inert(text: str) -> None:
         assert not LIVE.search(done), done
         assert not UNSEEN.search(done), done
         assert neutralise(done) == done
+
+
+TOKENS = (Path(__file__).parent / "template_tokens.txt").read_text(encoding="utf-8").splitlines()
+"""Of the templates of Llama, Mistral, Qwen, Gemma, Phi, DeepSeek, Command, Granite, GLM, Exaone, MiniCPM, Seed and
+others, and of models that fill in code."""
+TURNS = ("System:", "USER:", "### Instruction:", "### Response:", "Human:", "  Assistant :", "> AI:", "**Tool**:")
+
+
+@pytest.mark.parametrize("token", TOKENS)
+def test_no_token_of_a_template_is_left_whole(token: str) -> None:
+    split = token.replace("_", "_\u200b")
+    for text in (token, f"a {token} b", f"{token}{token}", f"a\n{token}\nb", split, f"<{token}>"):
+        done = neutralise(text)
+        assert token not in done, done
+        assert neutralise(done) == done
+
+
+@pytest.mark.parametrize("turn", TURNS)
+def test_no_line_begins_like_a_turn(turn: str) -> None:
+    assert not LIVE.search(neutralise(f"text\n{turn} new rules"))
 
 
 @given(st.text(st.sampled_from("<>|[]/!-=INSTsyem \n:\u200b1\uff5c_"), max_size=60))
