@@ -14,7 +14,7 @@ import pytest
 from tests.clients.scripts import CHAT, answer, mistral_models
 from tests.fakes.scripted_upstream import ScriptedUpstream
 from tests.fixtures.gateway import Gateway, run_gateway
-from tests.integration.history.test_killed import MODEL, PASSWORD, ask, command, get
+from tests.integration.history.process import MODEL, PASSWORD, ask, command, get
 
 pytestmark = pytest.mark.timeout(180)
 EMAIL = "ada@example.org"
