@@ -234,24 +234,26 @@ def claims(**changes: Any) -> dict[str, Any]:
     return {name: value for name, value in {**made, **changes}.items() if value is not None}
 
 
-NOW = int(time.time())
-FORGED = {
-    "no expiry": claims(exp=None),
-    "an infinite expiry": claims(exp=float("inf")),
-    "ten years": claims(exp=NOW + 315_360_000),
-    "expired": claims(iat=NOW - 2000, nbf=NOW - 2000, exp=NOW - 1100),
-    "not yet valid": claims(iat=NOW + 600, nbf=NOW + 600, exp=NOW + 1500),
-    "another audience": claims(aud="elsewhere"),
-    "two audiences": claims(aud=["passerelle", "elsewhere"]),
-    "another issuer": claims(iss="passerelle.evil"),
-    "another type": claims(typ="refresh"),
-    "no type": claims(typ=None),
-    "no version": claims(ver=None),
-    "no session": claims(sid=None),
-    "a session that is none": claims(sid="../../etc/passwd"),
-    "a number for a session": claims(sid=7),
-    "a session nobody has": claims(),
-}
+def forgeries() -> dict[str, dict[str, Any]]:
+    """Return claims that must not be believed, of now: a session may run longer than a token lives."""
+    now = int(time.time())
+    return {
+        "no expiry": claims(exp=None),
+        "an infinite expiry": claims(exp=float("inf")),
+        "ten years": claims(exp=now + 315_360_000),
+        "expired": claims(iat=now - 2000, nbf=now - 2000, exp=now - 1100),
+        "not yet valid": claims(iat=now + 600, nbf=now + 600, exp=now + 1500),
+        "another audience": claims(aud="elsewhere"),
+        "two audiences": claims(aud=["passerelle", "elsewhere"]),
+        "another issuer": claims(iss="passerelle.evil"),
+        "another type": claims(typ="refresh"),
+        "no type": claims(typ=None),
+        "no version": claims(ver=None),
+        "no session": claims(sid=None),
+        "a session that is none": claims(sid="../../etc/passwd"),
+        "a number for a session": claims(sid=7),
+        "a session nobody has": claims(),
+    }
 
 
 async def forged_is_refused(side: Side, token: str) -> None:
@@ -262,7 +264,7 @@ async def forged_is_refused(side: Side, token: str) -> None:
 async def test_claims_that_are_not_ours_are_refused_even_when_signed(admin: Side) -> None:
     live = jwt.decode(admin.headers["authorization"][7:], options={"verify_signature": False})
     mine = {"sub": live["sub"], "sid": live["sid"]}
-    for what, forged in FORGED.items():
+    for what, forged in forgeries().items():
         made = forged if "session" in what else forged | mine
         await forged_is_refused(admin, jwt.encode(made, SIGNING.encode(), algorithm="HS256"))
     kept = jwt.encode(claims() | mine, SIGNING.encode(), algorithm="HS256")
