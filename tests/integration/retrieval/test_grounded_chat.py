@@ -84,6 +84,7 @@ async def test_every_wire_tells_the_sources(team_gateway: TeamGateway, stream: b
         "/api/chat": {"messages": TURNS},
         "/api/generate": {"prompt": ASKED},
         "/v1/chat/completions": {"messages": TURNS},
+        "/v1/completions": {"prompt": ASKED},
         "/v1/messages": {"messages": TURNS, "max_tokens": 99},
         "/v1/responses": {"input": ASKED},
     }
