@@ -88,7 +88,10 @@ def migrate_command() -> None:
 
 @app.command("reindex")
 def reindex_command() -> None:
-    """Make missing vectors and build the index anew, with the gateway stopped."""
+    """Make missing vectors and build the index anew, with the gateway stopped.
+
+    A gateway that runs does it at POST /api/v1/admin/knowledge/reindex.
+    """
     raise typer.Exit(vectors.reindex())
 
 

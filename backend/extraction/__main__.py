@@ -34,6 +34,7 @@ _READERS: dict[Kind, Callable[[bytes], Iterator[Page]]] = {
 _TOO_LARGE = "this document holds more text than can be read; split it"
 _TOO_MUCH = "this document needs more memory than reading one may take; split it or save it again"
 _NO_TEXT = "no text was found in this document; if it is a scan, text recognition must be on"
+_EMPTY = "there is no text in this document: it is empty, or holds nothing but pictures, which are read in PDF only"
 _NOTHING_SEEN = "no text was found in this document, nor in its pictures; scan it again, upright and sharp"
 
 
@@ -68,15 +69,23 @@ def main(name: str, memory: int, cpu_seconds: int, *recognition: str) -> None:
 def read(data: bytes, name: str, tesseract: Tesseract | None = None) -> Iterator[Page]:
     """Yield the pages of a document; raise `Unreadable` when there is nothing to be had from it."""
     size = 0
-    has_scan = False
-    for page in _reader(sniff(data, name), tesseract)(data):
+    has_text = has_scan = False
+    kind = sniff(data, name)
+    for page in _reader(kind, tesseract)(data):
         size += len(page.text)
         if size > MAX_TEXT:
             raise Unreadable(_TOO_LARGE)
         has_scan = has_scan or page.is_scan
+        has_text = has_text or bool(page.text.strip())
         yield page
-    if not size and not has_scan:
-        raise Unreadable(_NO_TEXT if tesseract is None else _NOTHING_SEEN)
+    if not has_text and not has_scan:
+        raise Unreadable(_nothing_in(kind, tesseract))
+
+
+def _nothing_in(kind: Kind, tesseract: Tesseract | None) -> str:
+    if kind is not Kind.PDF and not kind.is_image:
+        return _EMPTY
+    return _NO_TEXT if tesseract is None else _NOTHING_SEEN
 
 
 def _reader(kind: Kind, tesseract: Tesseract | None) -> Callable[[bytes], Iterator[Page]]:

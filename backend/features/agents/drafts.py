@@ -2,7 +2,7 @@
 
 import re
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, get_args
 
@@ -44,8 +44,8 @@ class AgentDraft:
     """How it uses its documents."""
 
     @classmethod
-    def of(cls, agent: Agent) -> "AgentDraft":
-        """Return what would make an agent what it is."""
+    def of(cls, agent: Agent, collection_ids: Iterable[uuid.UUID]) -> "AgentDraft":
+        """Return what would make an agent, which answers from these collections, what it is."""
         return cls(
             name=agent.name,
             model=agent.model,
@@ -57,6 +57,8 @@ class AgentDraft:
             role_ids=frozenset(share.role_id for share in agent.shares),
             avatar_url=agent.avatar_url,
             learn_from_interaction=agent.learn_from_interaction,
+            collection_ids=frozenset(collection_ids),
+            knowledge=read_knowledge(agent.knowledge or {}),
         )
 
     def checked(self) -> "AgentDraft":

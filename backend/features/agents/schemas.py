@@ -81,6 +81,9 @@ RoleNames = Annotated[
     Field(max_length=_MAX_ROLES, description="Names of roles, beside `role_ids`."),
 ]
 Avatar = Annotated[str, AfterValidator(_check_avatar), Field(max_length=500)]
+CollectionIds = Annotated[
+    list[uuid.UUID], Field(max_length=_MAX_COLLECTIONS, description="Collections it answers from.")
+]
 
 
 class KnowledgeWrite(Body):
@@ -118,9 +121,7 @@ class AgentWrite(Body):
     roles: RoleNames = Field(default_factory=list)
     avatar_url: Avatar | None = None
     learn_from_interaction: bool = False
-    collection_ids: list[uuid.UUID] = Field(
-        default_factory=list, max_length=_MAX_COLLECTIONS, description="Collections it answers from."
-    )
+    collection_ids: CollectionIds = Field(default_factory=list)
     rag: KnowledgeWrite = Field(default_factory=KnowledgeWrite)
 
     @model_validator(mode="after")
@@ -160,7 +161,8 @@ class AgentUpdate(Body):
     """What changes about an agent; what is not named stays.
 
     Null takes `temperature` and `avatar_url` away. `parameters` replaces all options but the temperature, which stays
-    unless it is named there or beside; `role_ids` and `roles` together replace whom it is shared with.
+    unless it is named there or beside; `role_ids` and `roles` together replace whom it is shared with;
+    `collection_ids` and `rag` replace all of theirs.
     """
 
     model_config = ConfigDict(str_strip_whitespace=False)
@@ -177,6 +179,8 @@ class AgentUpdate(Body):
     roles: RoleNames = Field(default_factory=list)
     avatar_url: Avatar | None = None
     learn_from_interaction: bool = False
+    collection_ids: CollectionIds = Field(default_factory=list)
+    rag: KnowledgeWrite = Field(default_factory=KnowledgeWrite)
 
     @model_validator(mode="after")
     def _check_together(self) -> "AgentUpdate":
@@ -195,6 +199,10 @@ class AgentUpdate(Body):
             changes["messages"] = [opener.model_dump() for opener in self.messages]
         if named & {"role_ids", "roles"}:
             changes |= {"role_ids": frozenset(self.role_ids), "roles": frozenset(self.roles)}
+        if "collection_ids" in named:
+            changes["collection_ids"] = frozenset(self.collection_ids)
+        if "rag" in named:
+            changes["knowledge"] = self.rag.settings()
         return replace(kept, **changes)
 
     def _options(self, kept: dict[str, Any]) -> dict[str, Any]:

@@ -107,7 +107,7 @@ class AgentService:
         kept = await self.get(caller.principal, agent_id)
         if not kept.is_writable:
             raise NotPermitted(_SHARED)
-        draft = change(AgentDraft.of(kept.agent)).checked()
+        draft = change(AgentDraft.of(kept.agent, kept.collection_ids)).checked()
         return await self._become(caller, kept, draft, unchanged_since=kept.agent.updated_at)
 
     async def _become(

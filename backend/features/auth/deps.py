@@ -51,8 +51,8 @@ def context_of(request: Request) -> CallContext:
 
 
 def _read_wish(header: str) -> KnowledgeWish:
-    """Return what `X-RAG` says: `on`, `off`, or `collection=<id or name>,...` with names percent-encoded."""
-    text = header.strip()
+    """Return what `X-RAG` says: `on`, `off`, or `collection=<id or name>,...`, names in UTF-8 or percent-encoded."""
+    text = _as_sent(header).strip()
     if text.lower() in {"", "on"}:
         return NO_WISH
     if text.lower() == "off":
@@ -64,6 +64,14 @@ def _read_wish(header: str) -> KnowledgeWish:
             f"X-RAG takes 'on', 'off' or 'collection=' and up to {_MAX_NAMED} ids or names with commas between"
         )
     return KnowledgeWish(collections=named)
+
+
+def _as_sent(header: str) -> str:
+    """Return the text of a header whose bytes came as Latin-1, which clients such as curl send as UTF-8."""
+    try:
+        return header.encode("latin-1").decode()
+    except UnicodeDecodeError:
+        return header
 
 
 async def _anyone(request: Request) -> None:  # noqa: ARG001 (a policy takes the request)

@@ -100,7 +100,9 @@ class Sending:
             chat = await self._service.create(principal, " ".join(body.content.split())[:_TITLE], name, agent_id)
         messages = (*past, Message("user", (TextPart(body.content),)))
         request = ChatRequest(name, messages, stream=body.stream)
-        sent = SentContext(principal, "", chat.id, context.request_id, answer_id=uuid.uuid4())
+        sent = SentContext(
+            principal, "", chat.id, context.request_id, knowledge=context.knowledge, answer_id=uuid.uuid4()
+        )
         return _Question(chat, request, sent)
 
     async def _name(self, body: MessageSend, chat: Chat | None, principal: Principal) -> str:

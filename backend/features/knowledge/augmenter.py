@@ -172,7 +172,8 @@ def _note(found: Found, left_out: int, *, has_documents: bool) -> str:
     if left_out and left_out == len(found.passages):
         return _NO_ROOM
     if left_out:
-        return f"{left_out} more passages were found, but there was no room for them"
+        more = "one more passage was" if left_out == 1 else f"{left_out} more passages were"
+        return f"{more} found, but there was no room for {'it' if left_out == 1 else 'them'}"
     return "" if has_documents and not found.passages else found.note
 
 

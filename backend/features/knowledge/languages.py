@@ -14,7 +14,7 @@ class Language(StrEnum):
     FRENCH = "fr"
     ENGLISH = "en"
     OTHER = "other"
-    """Words are compared as they are written."""
+    """Another, or none that can be told, as of tables."""
 
 
 _MIN_SHARE = 0.08

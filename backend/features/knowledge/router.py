@@ -182,7 +182,7 @@ def _entity(fields: Any) -> Entity:
         return Entity(EntityKind(fields.get("entity_type", "")), uuid.UUID(fields.get("entity_id", "")))
     except ValueError:
         raise Unprocessable(
-            "say where the document belongs: entity_type collection, agent or chat, and entity_id"
+            "say where the document belongs: entity_type collection, agent or chat, and its id as entity_id"
         ) from None
 
 

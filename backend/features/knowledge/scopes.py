@@ -208,7 +208,8 @@ def _choose(
         return own[0] if own else alike[0][0]
     if alike:
         raise InvalidRequest(f"several collections are named '{text[:100]}'; say in X-RAG which one by its id")
-    raise InvalidRequest(f"X-RAG names a collection that is not there for you: '{text[:100]}'")
+    way = "" if principal.user_id is not None else "; send a key of an account that may search it"
+    raise InvalidRequest(f"X-RAG names a collection that is not there for you: '{text[:100]}'{way}")
 
 
 def _as_id(text: str) -> uuid.UUID | None:

@@ -21,6 +21,12 @@ _ENOUGH = 20_000
 """Characters that tell a text's language."""
 _LETTERS = str.maketrans({"œ": "oe", "æ": "ae", "ß": "ss", "ø": "o", "đ": "d", "ł": "l"})
 _STEMMERS = {Language.FRENCH: "french", Language.ENGLISH: "english"}
+_READ_AS = {
+    Language.FRENCH: (Language.FRENCH,),
+    Language.ENGLISH: (Language.ENGLISH,),
+    Language.OTHER: tuple(Language),
+}
+"""Tables and lists hold no words that tell their language: theirs are found under the stems of each."""
 
 
 def fold(text: str) -> str:
@@ -31,14 +37,16 @@ def fold(text: str) -> str:
 
 def index_terms(text: str, language: Language) -> list[str]:
     """Return the terms of a passage in its language, as often as they are there."""
-    return [*_stems(_telling(_words(text), language), language), *references(text)]
+    read_as = _READ_AS[language]
+    words = _telling(_words(text), language)
+    return [*(term for word in words for term in dict.fromkeys(_stem(word, one) for one in read_as)), *references(text)]
 
 
 def query_terms(text: str, languages: Sequence[Language]) -> list[str]:
     """Return what to look for, each term once, in each language that passages are in."""
     words = _words(text)
     terms: dict[str, None] = {}
-    for language in languages or (Language.OTHER,):
+    for language in _read_as(languages):
         telling = _telling(words, language) or words
         # Also as people type them, without accents: for some words that has another stem.
         terms |= dict.fromkeys([*_stems(telling, language), *_stems(map(fold, telling), language)])
@@ -47,7 +55,7 @@ def query_terms(text: str, languages: Sequence[Language]) -> list[str]:
 
 def query_words(text: str, languages: Sequence[Language]) -> list[frozenset[str]]:
     """Return the words of a question that say something in any of the languages, each as all terms it may be under."""
-    words = list(dict.fromkeys(_words(text)))
+    words, languages = list(dict.fromkeys(_words(text))), _read_as(languages)
     silent = frozenset().union(*(STOPWORDS[language] for language in languages))
     telling = [word for word in words if fold(word) not in silent] or words
     return [
@@ -84,6 +92,11 @@ def _stem(word: str, language: Language) -> str:
 
 def _stems(words: Iterable[str], language: Language) -> list[str]:
     return [_stem(word, language) for word in words]
+
+
+def _read_as(languages: Sequence[Language]) -> Sequence[Language]:
+    """Return the languages that a question is read in for passages in these."""
+    return list(dict.fromkeys(one for language in languages or (Language.OTHER,) for one in _READ_AS[language]))
 
 
 def _telling(words: Iterable[str], language: Language) -> list[str]:

@@ -131,6 +131,9 @@ class ChatStreamEncoder:
         chunks += end_stream(self._fields, done, include_usage=self._include_usage)
 
 
+_NOTHING: Mapping[str, Any] = {}
+
+
 class CompletionStreamEncoder:
     """Writes the chunks of a streamed text completion; reasoning and tool calls have no place in it."""
 
@@ -151,7 +154,7 @@ class CompletionStreamEncoder:
                 case TextDelta():
                     chunks.append(self._chunk(event.text, None, event.logprobs))
                 case Finished():
-                    chunks.append(self._chunk("", event.reason, None))
+                    chunks.append(self._chunk("", event.reason, None, write_grounding(event.grounding)))
                     chunks += end_stream(self._fields, event, include_usage=self._include_usage)
                 case Started() | ThinkingDelta() | ToolCall():
                     pass
@@ -163,9 +166,15 @@ class CompletionStreamEncoder:
         """Return the event that tells a client in mid-answer that it failed; no `[DONE]` follows."""
         return stream_error(error)
 
-    def _chunk(self, text: str, reason: str | None, logprobs: Sequence[Mapping[str, Any]] | None) -> bytes:
+    def _chunk(
+        self,
+        text: str,
+        reason: str | None,
+        logprobs: Sequence[Mapping[str, Any]] | None,
+        told: Mapping[str, Any] = _NOTHING,
+    ) -> bytes:
         choice = {"index": 0, "text": text, "finish_reason": reason, **write_text_logprobs(logprobs)}
-        return write_event({**self._fields, "choices": [choice]})
+        return write_event({**self._fields, "choices": [choice], **told})
 
 
 class ChatObjectEncoder:
@@ -218,7 +227,8 @@ class CompletionObjectEncoder:
         logprobs = write_text_logprobs(self._answer.logprobs)
         choice = {"index": 0, "text": self._answer.text, "finish_reason": done.reason, **logprobs}
         head = self._heading.fields("text_completion")
-        return encode_json({**head, "choices": [choice], "usage": write_usage(done)})
+        told = {"usage": write_usage(done), **write_grounding(done.grounding)}
+        return encode_json({**head, "choices": [choice], **told})
 
     def encode_error(self, error: GatewayError) -> bytes:
         """Return the error object; only reached when the status is already sent."""

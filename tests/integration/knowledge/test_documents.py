@@ -137,7 +137,8 @@ HOSTILE: dict[str, tuple[bytes, str]] = {
     "bomb.pdf": (documents.pdf(packed=zlib.compress(b"0" * 200_000_000)), "too large"),
     "deep.html": (b"<html><body>" + b"<div>" * 100_000 + b"x" + b"</div>" * 100_000, "nested"),
     "scan.pdf": (documents.pdf(""), "no text was found"),
-    "empty.txt": (b"", "no text"),
+    "empty.txt": (b"", "it is empty"),
+    "blank.md": (b" \n\n ", "it is empty"),
     "laughs.docx": (documents.word_of(b'<!DOCTYPE d [<!ENTITY a "ha">]><d>&a;</d>'), ""),
 }
 REFUSED: dict[str, tuple[bytes, str]] = {

@@ -84,6 +84,7 @@ async def test_every_wire_tells_the_sources(team_gateway: TeamGateway, stream: b
         "/api/chat": {"messages": TURNS},
         "/api/generate": {"prompt": ASKED},
         "/v1/chat/completions": {"messages": TURNS},
+        "/v1/completions": {"prompt": ASKED},
         "/v1/messages": {"messages": TURNS, "max_tokens": 99},
         "/v1/responses": {"input": ASKED},
     }
@@ -181,6 +182,39 @@ async def test_the_header_names_collections_for_any_model(team_gateway: TeamGate
     ):
         reply = await ask(team_gateway, {"model": BASE}, caller, **{"x-rag": value})
         assert (reply.status_code, "X-RAG" in reply.json()["error"]) == (400, True)
+
+
+@pytest.mark.parametrize("sent_as", ["Congés payés".encode(), b"Cong%C3%A9s%20pay%C3%A9s"], ids=["utf-8", "percents"])
+async def test_the_header_names_a_collection_with_accents(team_gateway: TeamGateway, sent_as: bytes) -> None:
+    await documented(team_gateway)
+    leave = await add_collection(team_gateway.database, ANA.user_id, "Congés payés")
+    await add_document(team_gateway.database, ANA.user_id, PARKING, collection_id=leave, filename="leave.pdf")
+    body = {"model": BASE, "messages": TURNS}
+    async with team_gateway.http("ana") as http:
+        reply = await http.post("/api/chat", json=body, headers={b"x-rag": b"collection=" + sent_as})
+    assert [source["title"] for source in last_line(reply)["rag"]["sources"]] == ["leave.pdf"]
+
+
+async def test_a_message_of_the_side_api_heeds_the_header(team_gateway: TeamGateway) -> None:
+    await documented(team_gateway)
+    for model, value, titles in ((BASE, "collection=laws", ["law.pdf"]), ("me/lex", "off", [])):
+        async with team_gateway.http("ana") as http:
+            body = {"content": ASKED, "model": model}
+            reply = await http.post("/api/v1/messages", json=body, headers={"x-rag": value})
+        assert [source["title"] for source in reply.json()["message"]["sources"]] == titles
+
+
+async def test_a_change_of_an_agent_keeps_its_collections(team_gateway: TeamGateway) -> None:
+    agent = await documented(team_gateway, rag={"footer": True})
+    place = f"/api/v1/agents/{agent['id']}"
+    async with team_gateway.http("ana") as http:
+        changed = (await http.patch(place, json={"learn_from_interaction": True})).json()
+        assert (changed["collection_ids"], changed["rag"]) == (agent["collection_ids"], agent["rag"])
+        silent = (await http.patch(place, json={"rag": {"mode": "required"}})).json()
+        assert silent["rag"] == {"mode": "required", "footer": False, "max_tokens": None}
+        assert silent["collection_ids"] == agent["collection_ids"]
+        assert (await http.patch(place, json={"collection_ids": []})).json()["collection_ids"] == []
+        assert (await http.patch(place, json={"collection_ids": [str(uuid.uuid4())]})).status_code == 422
 
 
 async def test_attached_documents_that_fit_are_read_whole(team_gateway: TeamGateway) -> None:

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backend.features.knowledge.languages import Language
-from backend.features.knowledge.terms import index_terms, language_of, query_terms, references
+from backend.features.knowledge.terms import index_terms, language_of, query_terms, query_words, references
 
 FRENCH, ENGLISH, OTHER = Language.FRENCH, Language.ENGLISH, Language.OTHER
 
@@ -20,6 +20,9 @@ FRENCH, ENGLISH, OTHER = Language.FRENCH, Language.ENGLISH, Language.OTHER
         ("contracts", "The contract", ENGLISH),
         ("ref-2024/17", "Dossier REF-2024/17 clos", FRENCH),
         ("ISO 27001 ou iso27001", "ISO-27001", FRENCH),
+        ("rondelles", "article: rondelle\nstock: 95", OTHER),
+        ("washers", "article: washer\nstock: 95", OTHER),
+        ("Angestellte", "Angestellte", OTHER),
     ],
 )
 def test_a_question_finds_other_forms_of_its_words(asked: str, written: str, language: Language) -> None:
@@ -34,6 +37,10 @@ def test_words_that_say_nothing_are_left_out_unless_there_are_no_others() -> Non
 def test_a_question_is_read_in_every_language_of_its_scope() -> None:
     terms = query_terms("national employees", [FRENCH, ENGLISH])
     assert set(index_terms("national", FRENCH)) | set(index_terms("employees", ENGLISH)) <= set(terms)
+
+
+def test_a_question_to_tables_is_not_weighed_by_words_that_say_nothing() -> None:
+    assert len(query_words("Où sont les rondelles ?", [OTHER])) == 1
 
 
 def test_references_are_kept_whole() -> None:
