@@ -235,6 +235,25 @@ async def test_deletion_leaves_nothing(working: Side, settings: Settings) -> Non
     assert all(kept in name for name in files(settings))
 
 
+async def test_no_word_of_a_removed_document_stays_on_the_disk(working: Side, settings: Settings) -> None:
+    if not working.container.database.is_embedded:
+        pytest.skip("a server's files are its own: docs/history.md")
+    word = b"zuikaquorbelv"
+    place = await make_collection(working)
+    for n in range(3):
+        await settled(working, await upload(working, place, f"kept words {n} ".encode() * 300, f"{n}.txt"))
+    document = await upload(working, place, b"the kept words and " + word + b" too", "some.txt")
+    await settled(working, document)
+    await send_version(working, document, b"again " + word, "some.txt")
+    await settled(working, document)
+    assert [path for path in settings.data_dir.rglob("*") if path.is_file() and word in path.read_bytes()]
+    await working.ask("DELETE", f"/documents/{document}")
+    await gone(working, document)
+    await working.container.history.upkeep.compact()
+    assert [path for path in settings.data_dir.rglob("*") if path.is_file() and word in path.read_bytes()] == []
+    assert await found(working, "kept")
+
+
 async def test_a_collection_goes_with_all_its_documents(working: Side, settings: Settings) -> None:
     place = await make_collection(working)
     for n in range(5):
