@@ -3,7 +3,6 @@
 import hashlib
 import json
 import re
-import unicodedata
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from backend.extraction.pages import Page
 from backend.features.knowledge.chunking import Chunk, split_pages
+from backend.features.knowledge.composed import composed
 from backend.features.knowledge.keyword_search import add_terms
 from backend.features.knowledge.languages import Language
 from backend.features.knowledge.models import Chunk as ChunkRow
@@ -38,7 +38,7 @@ class Passages:
 
 def write_page(out: BinaryIO, page: Page) -> None:
     """Write a page as one line, its text in the form that is kept."""
-    text = _UNSEEN.sub("", unicodedata.normalize("NFC", page.text))
+    text = _UNSEEN.sub("", composed("NFC", page.text))
     out.write(json.dumps({"number": page.number, "text": text}).encode() + b"\n")
 
 
