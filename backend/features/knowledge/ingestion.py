@@ -21,6 +21,7 @@ from backend.features.knowledge.passages import (
     batches,
     cut_pages,
     drop_rows,
+    drop_vectors,
     keep_only,
     make_live,
     make_rows,
@@ -157,6 +158,7 @@ class Ingestion:
         await self._indexer.remove(job.document_id)
         async with self._jobs.database.transaction() as session:
             await self._jobs.hold(session, job)
+            await drop_vectors(session, job.document_id)
             await drop_rows(session, job.document_id)
         for file in await self._files(job.document_id):
             await self._drop_file(file)
