@@ -113,6 +113,7 @@ class _Reading:
             try:
                 document = await self._send(path)
             except RateLimited:
+                self._begin()  # those that wait may be of a run that was broken off: nobody else reads them then
                 await asyncio.sleep(_LOOK_SECONDS)
             except OSError as error:
                 self.refused.append(Refused(path, (error.strerror or "error").lower()))
@@ -128,8 +129,7 @@ class _Reading:
 
     async def look(self) -> int:
         """Return how many more are done since this was last asked."""
-        if self._is_alone():
-            self._knowledge.dispatcher.start()
+        self._begin()
         for document_id, path in list(self.waiting.items()):
             document = (await self._knowledge.documents.get(OPERATOR, document_id)).document
             if document.status in SETTLED:
@@ -139,6 +139,10 @@ class _Reading:
                     self.refused.append(Refused(path, document.error or document.status))
         done, self._done = self._done, 0
         return done
+
+    def _begin(self) -> None:
+        if self._is_alone():
+            self._knowledge.dispatcher.start()
 
     async def _send(self, path: Path) -> Document:
         copy = self._knowledge.scratch / uuid.uuid4().hex

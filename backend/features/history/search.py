@@ -53,8 +53,8 @@ _QUEUED = f"""
 """  # noqa: S608 (a number of ours)
 
 
-_WIPED = ("history_search", "memory_terms")
-"""The indices that are wiped: of the history, and of what agents remember of it (`features.memory`)."""
+_WIPED = ("history_search", "memory_terms", "chunk_terms")
+"""The indices that are wiped: of the history, of what agents remember of it, and of passages of documents."""
 
 _WIPE = "INSERT OR IGNORE INTO history_search_queue(number) VALUES (0);"
 """Asks for words that were deleted to be taken out of the index's files, where they stay until pieces are merged."""

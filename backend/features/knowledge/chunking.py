@@ -92,8 +92,9 @@ def _sections(text: str) -> Iterator[_Section]:
     start, position = 0, 0
     current: tuple[str, ...] = ()
     for line in text.splitlines(keepends=True):
-        found = _HEADING.fullmatch(line.strip())
-        if found is not None and len(line) <= _MAX_HEADING:
+        # Long lines are not even looked at: that takes time by the square, and nothing else runs meanwhile.
+        found = _HEADING.fullmatch(line.strip()) if len(line) <= _MAX_HEADING else None
+        if found is not None:
             if text[start:position].strip():
                 yield _Section(start, position, current)
                 start = position

@@ -87,6 +87,10 @@ class Dispatcher:
             task.cancel()
         self._wake.set()
 
+    async def sweep(self) -> None:
+        """Have documents removed that lost what they are in, or their owner."""
+        await self._jobs.sweep()
+
     async def _slot(self) -> None:
         while True:
             job = None

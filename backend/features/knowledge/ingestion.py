@@ -21,6 +21,7 @@ from backend.features.knowledge.passages import (
     batches,
     cut_pages,
     drop_rows,
+    drop_vectors,
     keep_only,
     make_live,
     make_rows,
@@ -139,11 +140,13 @@ class Ingestion:
             await make_live(session, job.document_id, job.version)
 
     async def _tidy(self, job: Job) -> None:
-        """Remove what versions before this one left: vectors first, for they are found by the passages."""
+        """Remove what versions before this one left: vectors first, for they are found by the passages.
+
+        A later version may just be coming in: its file is there before the document says so.
+        """
         await self._indexer.remove(job.document_id, but=job.version)
-        for file in await self._files(job.document_id):
-            if file != file_key(job.document_id, job.version):
-                await self._drop_file(file)
+        for file in await self._files(job.document_id, before=job.version):
+            await self._drop_file(file)
         async with self._jobs.database.transaction() as session:
             ready = {"status": Status.READY, "progress": 100, "attempts": 0, "error": None, "not_before": None}
             await self._jobs.finish(session, job, **ready)
@@ -155,6 +158,7 @@ class Ingestion:
         await self._indexer.remove(job.document_id)
         async with self._jobs.database.transaction() as session:
             await self._jobs.hold(session, job)
+            await drop_vectors(session, job.document_id)
             await drop_rows(session, job.document_id)
         for file in await self._files(job.document_id):
             await self._drop_file(file)
@@ -162,9 +166,10 @@ class Ingestion:
             await self._jobs.hold(session, job)
             await session.execute(delete(Document).where(Document.id == job.document_id))
 
-    async def _files(self, document_id: uuid.UUID) -> list[str]:
+    async def _files(self, document_id: uuid.UUID, before: int | None = None) -> list[str]:
+        found = select(DocumentVersion.blob_key).where(DocumentVersion.document_id == document_id)
+        found = found if before is None else found.where(DocumentVersion.version < before)
         async with self._jobs.database.reading() as session:
-            found = select(DocumentVersion.blob_key).where(DocumentVersion.document_id == document_id)
             return list(await session.scalars(found))
 
     async def _drop_file(self, file: str) -> None:

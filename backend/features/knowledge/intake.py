@@ -4,15 +4,16 @@ The row comes first, unseen, so that no file is ever without one; then the file;
 waits for its turn.
 """
 
+import contextlib
 import uuid
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 from sqlalchemy import update
 
 from backend.core.db.database import Database, Transaction
 from backend.core.db.tables import utc_now
-from backend.core.errors import Conflict, NotFound, RateLimited
+from backend.core.errors import Conflict, GatewayError, NotFound, RateLimited, StoreUnavailable
 from backend.features.audit.service import Caller
 from backend.features.auth.principal import Permission
 from backend.features.knowledge.document_service import DocumentService, DocumentView
@@ -80,7 +81,7 @@ class Intake:
             await session.flush()
             session.add(_version_row(document_id, _FIRST, file))
         await self._blobs.put(file_key(document_id, _FIRST), file.path)
-        async with self._database.transaction() as session:
+        async with self._dropped_if_refused(document_id, _FIRST), self._database.transaction() as session:
             added = await self._show(session, caller, entity, document_id, file)
         await self._settle(document_id)
         if not added.is_new:
@@ -98,7 +99,7 @@ class Intake:
             version = await self._documents.last_version(session, document_id) + 1
             session.add(_version_row(document_id, version, file))
         await self._blobs.put(file_key(document_id, version), file.path)
-        async with self._database.transaction() as session:
+        async with self._dropped_if_refused(document_id, version), self._database.transaction() as session:
             document, place = await self._replaceable(session, caller, document_id)
             if document.version > version:
                 raise Conflict("a newer file of this document came meanwhile; look at it before you send another")
@@ -148,6 +149,21 @@ class Intake:
         _queue(document)
         await self._service.note(session, caller, "document.create", document)
         return Added(DocumentView(document, entity, place.is_writable), is_new=True)
+
+    @contextlib.asynccontextmanager
+    async def _dropped_if_refused(self, document_id: uuid.UUID, version: int) -> AsyncIterator[None]:
+        """Remove a file that is not acknowledged in the end: whoever removes its document may have been there before.
+
+        While the store does not answer nobody knows, and the file stays.
+        """
+        try:
+            yield
+        except StoreUnavailable:
+            raise
+        except GatewayError:
+            with contextlib.suppress(GatewayError):
+                await self._blobs.delete(file_key(document_id, version))
+            raise
 
     async def _settle(self, document_id: uuid.UUID) -> None:
         """Wait until what was committed is on the disk: a durable write comes after all that were before it."""

@@ -30,9 +30,17 @@ TITLE_WEIGHT = 1.5
 
 
 def sqlite_index() -> Sequence[str]:
-    """Return the statements that make the index on SQLite."""
-    removal = "begin delete from chunk_terms where rowid = old.number; end"
+    """Return the statements that make the index on SQLite.
+
+    Words of what is removed stay in the index's files until pieces of it are merged: a zero in the queue asks for that
+    (`history.search.wipe`).
+    """
+    removal = (
+        "begin delete from chunk_terms where rowid = old.number; "
+        "insert or ignore into chunk_terms_queue(number) values (0); end"
+    )
     return (
+        "create table chunk_terms_queue (number integer primary key)",
         "create virtual table chunk_terms using fts5(title, body)",
         f"create trigger chunk_terms_go after delete on chunks {removal}",
     )
@@ -49,8 +57,10 @@ def postgresql_index() -> Sequence[str]:
 
 def drop_index(dialect: str) -> Sequence[str]:
     """Return the statements that remove the index."""
-    table = "drop table chunk_terms"
-    return (table,) if dialect == "postgresql" else ("drop trigger chunk_terms_go", table)
+    dropped = "drop table chunk_terms"
+    if dialect == "postgresql":
+        return (dropped,)
+    return ("drop trigger chunk_terms_go", "drop table chunk_terms_queue", dropped)
 
 
 _ADD = {

@@ -3,13 +3,15 @@
 import unicodedata
 from pathlib import PurePosixPath
 
+from backend.features.knowledge.composed import composed
+
 MAX_FILENAME = 255
 _NAMELESS = "document"
 
 
 def clean_filename(given: str) -> str:
     """Return a file's name in the form that is kept: its last part, without what is not seen or turns text around."""
-    last = unicodedata.normalize("NFC", given).replace("\\", "/").rpartition("/")[2]
+    last = composed("NFC", given).replace("\\", "/").rpartition("/")[2]
     seen = "".join(letter for letter in last if unicodedata.category(letter)[0] != "C")
     name = " ".join(seen.split()).strip(". ")
     suffix = PurePosixPath(name).suffix[:16]

@@ -3,6 +3,9 @@
 Taken out or broken up are what nobody sees, what chat templates are made of (model servers read special tokens in
 whatever they are given), and what looks like the frame that we put around sources. A word stays a word: orders in a
 document cannot be told from its contents, and are dealt with by what stands around them (`assembly.py`).
+
+This runs on the event loop, over text of strangers: what repeats must not give back what it took, or a few thousand
+brackets hold up everybody. So repetitions before something that may be missing are possessive (`++`).
 """
 
 import re
@@ -22,8 +25,8 @@ _NAMES = (
 )
 """Words that are special tokens, or the tags that models are taught to write their own turns in; of words joined by `_`
 that is assumed."""
-_TAG = re.compile(rf"<+\s*(/?)\s*((?:[a-z]{{1,12}}:)?(?:{_NAMES}))\b([^<>\n]{{0,200}})>+", re.IGNORECASE)
-_BRACKET = re.compile(r"\[\s*(/?\s*(?:[A-Z][A-Z_]+(?:\s+[A-Z_]+)?|[gs]MASK|control_\d+))\s*\]")
+_TAG = re.compile(rf"(?<!<)<++\s*+(/?)\s*+((?:[a-z]{{1,12}}:)?(?:{_NAMES}))\b([^<>\n]{{0,200}})>++", re.IGNORECASE)
+_BRACKET = re.compile(r"\[\s*+(/?\s*+(?:[A-Z][A-Z_]++(?:\s++[A-Z_]++)?|[gs]MASK|control_\d+))\s*+\]")
 _BARRED = re.compile(r"\[([|\uff5c][^\[\]\n]{1,60}[|\uff5c])\]")
 _TILDES = re.compile(r"\]~!?b[\]\[]|\[e~\[")
 _BAR_OPEN, _BAR_CLOSE = re.compile(r"<(?=[|\uff5c])"), re.compile(r"(?<=[|\uff5c])>")
@@ -32,7 +35,7 @@ _TURN = re.compile(
     r"([ \t*_]*):"
 )
 _FRAME = re.compile(r"<{3,}|>{3,}|={5,}|-{5,}")
-_NUMBER = re.compile(r"(?m)^(\s*)\[(\d{1,4})\]")
+_NUMBER = re.compile(r"(?m)^([^\S\n]*+)\[(\d{1,4})\]")
 _IMAGE = re.compile(r"!(?=\[)")
 _BLANKS = re.compile(r"\n{3,}")
 _MAX_TITLE = 120

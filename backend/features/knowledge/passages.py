@@ -3,22 +3,22 @@
 import hashlib
 import json
 import re
-import unicodedata
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import delete, exists, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from backend.extraction.pages import Page
 from backend.features.knowledge.chunking import Chunk, split_pages
+from backend.features.knowledge.composed import composed
 from backend.features.knowledge.keyword_search import add_terms
 from backend.features.knowledge.languages import Language
 from backend.features.knowledge.models import Chunk as ChunkRow
-from backend.features.knowledge.models import Document
+from backend.features.knowledge.models import Document, Vector
 from backend.features.knowledge.terms import index_terms, language_of
 
 _ENOUGH = 20_000
@@ -38,7 +38,7 @@ class Passages:
 
 def write_page(out: BinaryIO, page: Page) -> None:
     """Write a page as one line, its text in the form that is kept."""
-    text = _UNSEEN.sub("", unicodedata.normalize("NFC", page.text))
+    text = _UNSEEN.sub("", composed("NFC", page.text))
     out.write(json.dumps({"number": page.number, "text": text}).encode() + b"\n")
 
 
@@ -106,6 +106,14 @@ async def drop_rows(session: AsyncSession, document_id: uuid.UUID, *, version: i
     if version is not None:
         statement = statement.where(ChunkRow.version == version)
     await session.execute(statement)
+
+
+async def drop_vectors(session: AsyncSession, document_id: uuid.UUID) -> None:
+    """Remove the vectors of a document's passages, but for texts that others hold too."""
+    hashes = select(ChunkRow.text_hash).where(ChunkRow.document_id == document_id)
+    others = exists().where(ChunkRow.text_hash == Vector.text_hash, ChunkRow.document_id != document_id)
+    statement = delete(Vector).where(Vector.text_hash.in_(hashes), ~others)
+    await session.execute(statement.execution_options(synchronize_session=False))
 
 
 async def keep_only(session: AsyncSession, document_id: uuid.UUID, version: int) -> None:

@@ -11,6 +11,7 @@ from functools import lru_cache
 
 import Stemmer
 
+from backend.features.knowledge.composed import composed
 from backend.features.knowledge.languages import STOPWORDS, Language, guess_language
 
 _WORD = re.compile(r"[^\W_]+", re.UNICODE)
@@ -31,7 +32,7 @@ _READ_AS = {
 
 def fold(text: str) -> str:
     """Return text in lower case without accents and ligatures."""
-    decomposed = unicodedata.normalize("NFKD", _lower(text))
+    decomposed = composed("NFKD", _lower(text))
     return "".join(character for character in decomposed if not unicodedata.combining(character))
 
 
@@ -75,7 +76,7 @@ def language_of(text: str) -> Language:
 
 
 def _lower(text: str) -> str:
-    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold()).translate(_LETTERS)
+    return composed("NFKC", composed("NFKC", text).casefold()).translate(_LETTERS)
 
 
 def _words(text: str) -> list[str]:

@@ -93,10 +93,19 @@ def _trailing_question(messages: Sequence[Message]) -> str:
         if message.role != "user":
             break
         texts.append(message.text)
-    return "\n".join(text for text in reversed(texts) if text.strip())
+    return _joined(texts[::-1])
 
 
 def _pairs(messages: Sequence[Message]) -> Iterator[tuple[str, str]]:
-    for at, message in enumerate(messages):
-        if message.role == "assistant" and at and messages[at - 1].role == "user":
-            yield _trailing_question(messages[:at]), message.text
+    asked: list[str] = []
+    for message in messages:
+        if message.role == "user":
+            asked.append(message.text)
+            continue
+        if message.role == "assistant" and asked:
+            yield _joined(asked), message.text
+        asked = []
+
+
+def _joined(texts: Sequence[str]) -> str:
+    return "\n".join(text for text in texts if text.strip())

@@ -126,7 +126,7 @@ class Recall:
         async with self._database.reading() as session:
             memories = await self._memories.numbered(session, wanted, where)
             terms = await word_index.terms_of(session, [memory.number for memory in memories])
-        known = digests_in(request.messages)
+        known = await asyncio.to_thread(digests_in, request.messages)
         scored = [
             Recalled(memory, score * _decay(now - memory.created_at))
             for memory in memories

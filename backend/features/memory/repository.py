@@ -122,10 +122,13 @@ class MemoryRepository:
         done: Any = await session.execute(delete(Memory).where(Memory.user_id == user_id, wanted))
         return int(done.rowcount)
 
-    async def without_vector(self, session: AsyncSession, fingerprint: str, limit: int) -> Sequence[Unembedded]:
-        """Return memories that an embedder made no vector of, the newest first."""
+    async def without_vector(
+        self, session: AsyncSession, fingerprint: str, limit: int, but: Collection[int] = ()
+    ) -> Sequence[Unembedded]:
+        """Return memories that an embedder made no vector of, the newest first, without some."""
         columns = (Memory.number, Memory.user_id, Memory.agent_id, Memory.question, Memory.answer)
         missing = or_(Memory.fingerprint.is_(None), Memory.fingerprint != fingerprint)
+        missing = and_(missing, Memory.number.not_in(but)) if but else missing
         rows = await session.execute(select(*columns).where(missing).order_by(Memory.number.desc()).limit(limit))
         return [
             Unembedded(number, Whose(user_id, agent_id), embedded(question, answer))

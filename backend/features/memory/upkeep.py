@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from functools import partial
@@ -14,12 +15,14 @@ from backend.features.memory.nearness import Numbered, replaced
 from backend.features.memory.recall import EmbedderInUse, FindEmbedder, no_embedder
 from backend.features.memory.repository import MemoryRepository, Unembedded, keep_vectors, prune
 from backend.features.memory.word_index import Whose
+from backend.llm.errors import ProviderRejected
 
 _log = get_logger(__name__)
 
 _EVERY_SECONDS = 60.0
 _PRUNE_SECONDS = 3_600.0
 _BATCH = 32
+_MOST_REFUSED = 500
 _CLOSING_SECONDS = 2.0
 
 
@@ -38,6 +41,8 @@ class MemoryUpkeep:
         self._now = now
         self._memories = MemoryRepository()
         self._find_embedder: FindEmbedder = no_embedder
+        self._refused: dict[str, set[int]] = defaultdict(set)
+        """Memories that an embedder takes never, by its fingerprint: nobody else's must wait for them."""
         self._is_due = asyncio.Event()
         self._is_closing = False
         self._task: asyncio.Task[None] | None = None
@@ -86,16 +91,40 @@ class MemoryUpkeep:
         """Make vectors for some memories; return whether there may be more."""
         fingerprint = used.fingerprint.value
         async with self._database.reading() as session:
-            missing = await self._memories.without_vector(session, fingerprint, _BATCH)
+            missing = await self._memories.without_vector(session, fingerprint, _BATCH, self._refused[fingerprint])
         if not missing:
             return False
-        made = await used.embedder.embed([one.text for one in missing], "document")
         of_whom: dict[Whose, list[Numbered]] = {}
-        for one, data in zip(missing, made, strict=True):
+        for one, data in await self._made(used, missing):
             of_whom.setdefault(one.whose, []).append((one.number, data))
         for whose, added in of_whom.items():
             await self._keep(whose, fingerprint, sorted(added))
         return _is_full(missing)
+
+    async def _made(self, used: EmbedderInUse, missing: Sequence[Unembedded]) -> Sequence[tuple[Unembedded, bytes]]:
+        """Return vectors; where the embedder refuses one memory, those of the others."""
+        try:
+            made = await used.embedder.embed([one.text for one in missing], "document")
+        except ProviderRejected as error:
+            return await self._made_singly(used, missing, error)
+        return list(zip(missing, made, strict=True))
+
+    async def _made_singly(
+        self, used: EmbedderInUse, missing: Sequence[Unembedded], error: ProviderRejected
+    ) -> Sequence[tuple[Unembedded, bytes]]:
+        refused = self._refused[used.fingerprint.value]
+        done: list[tuple[Unembedded, bytes]] = []
+        for one in missing:
+            if len(refused) >= _MOST_REFUSED:
+                raise error
+            try:
+                [data] = await used.embedder.embed([one.text], "document")
+            except ProviderRejected as found:
+                _log.warning("memory_refused", reason=type(found).__name__)
+                refused.add(one.number)
+            else:
+                done.append((one, data))
+        return done
 
     async def _keep(self, whose: Whose, fingerprint: str, added: Sequence[Numbered]) -> None:
         async with self._database.reading() as session:

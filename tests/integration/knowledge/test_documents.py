@@ -7,16 +7,20 @@ from functools import partial
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import select, text
 
+from backend.cli.erase import _erase
 from backend.core.config import Settings
 from backend.features.knowledge.languages import Language
+from backend.features.knowledge.models import Chunk
 from backend.features.knowledge.terms import query_terms
+from backend.features.knowledge.vector_rows import VectorRows
 from tests.fakes import documents
-from tests.integration.accounts.conftest import Side, open_side
+from tests.integration.accounts.conftest import ADMIN_EMAIL, PASSWORD, Side, open_side
 from tests.integration.knowledge.conftest import (
     gone,
     make_collection,
+    member,
     passages,
     send,
     send_version,
@@ -236,6 +240,44 @@ async def test_deletion_leaves_nothing(working: Side, settings: Settings) -> Non
     assert all(kept in name for name in files(settings))
 
 
+async def test_no_word_of_a_removed_document_stays_on_the_disk(working: Side, settings: Settings) -> None:
+    if not working.container.database.is_embedded:
+        pytest.skip("a server's files are its own: docs/history.md")
+    word = b"zuikaquorbelv"
+    place = await make_collection(working)
+    for n in range(3):
+        await settled(working, await upload(working, place, f"kept words {n} ".encode() * 300, f"{n}.txt"))
+    document = await upload(working, place, b"the kept words and " + word + b" too", "some.txt")
+    await settled(working, document)
+    await send_version(working, document, b"again " + word, "some.txt")
+    await settled(working, document)
+    assert [path for path in settings.data_dir.rglob("*") if path.is_file() and word in path.read_bytes()]
+    await working.ask("DELETE", f"/documents/{document}")
+    await gone(working, document)
+    await working.container.history.upkeep.compact()
+    assert [path for path in settings.data_dir.rglob("*") if path.is_file() and word in path.read_bytes()] == []
+    assert await found(working, "kept")
+
+
+async def test_vectors_go_with_the_last_document_that_holds_their_text(working: Side) -> None:
+    place, other = await make_collection(working), await make_collection(working, "other")
+    documents = [
+        await upload(working, place, b"words of one alone", "one.txt"),
+        await upload(working, place, b"words of both", "same.txt"),
+        await upload(working, other, b"words of both", "same.txt"),
+    ]
+    for document in documents:
+        await settled(working, document)
+    async with working.container.database.reading() as session:
+        hashes = set(await session.scalars(select(Chunk.text_hash)))
+    assert len(hashes) == 2
+    await VectorRows(working.container.database).keep("f" * 16, [(key, b"0000") for key in sorted(hashes)])
+    for document, left in zip(documents, (1, 1, 0), strict=True):
+        await working.ask("DELETE", f"/documents/{document}")
+        await gone(working, document)
+        assert await stored(working, "vectors") == left
+
+
 async def test_a_collection_goes_with_all_its_documents(working: Side, settings: Settings) -> None:
     place = await make_collection(working)
     for n in range(5):
@@ -256,6 +298,20 @@ async def test_documents_of_an_account_that_is_removed_go_too(working: Side, set
     working.container.knowledge.dispatcher.start()  # looks for such documents first
     await until(partial(has_none, working))
     assert (await stored(working, "chunks"), files(settings)) == (0, [])
+
+
+async def test_erasing_an_account_while_no_gateway_runs_takes_its_documents(settings: Settings) -> None:
+    word = b"zuikaquorbelv"
+    async with open_side(settings) as side:
+        await side.container.accounts.own.create_admin(ADMIN_EMAIL, PASSWORD)
+        eve = await member(await side.as_user(), "eve")
+        document = await upload(eve, await make_collection(eve), b"the words of " + word)
+        await settled(eve, document)
+    await _erase(settings, "eve@example.org")
+    assert files(settings) == []
+    assert [path for path in settings.data_dir.rglob("*") if path.is_file() and word in path.read_bytes()] == []
+    async with open_side(settings) as side:
+        assert [await stored(side, table) for table in ("documents", "chunks", "chunk_terms")] == [0, 0, 0]
 
 
 async def test_progress_is_told_stage_by_stage_until_the_end(working: Side) -> None:

@@ -1,25 +1,37 @@
 """What fails for a while is tried again; what fails for good says so; other documents do not notice."""
 
 import asyncio
+import hashlib
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
+from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
 from backend.adapters.blobs.local import LocalBlobs
 from backend.adapters.sandbox import Sandbox
 from backend.core.config import Settings
-from backend.core.errors import StoreUnavailable
+from backend.core.errors import NotFound, StoreUnavailable
+from backend.features.audit.service import Caller
+from backend.features.auth.principal import OPERATOR
 from backend.features.knowledge import dispatcher as dispatching
 from backend.features.knowledge.dispatcher import Dispatcher
+from backend.features.knowledge.entities import Entity, EntityKind
 from backend.features.knowledge.ingestion import Ingestion
+from backend.features.knowledge.intake import Intake
 from backend.features.knowledge.jobs import Jobs
-from backend.features.knowledge.ports import KeywordOnly
+from backend.features.knowledge.places import Places
+from backend.features.knowledge.ports import KeywordOnly, NoChats
 from backend.features.knowledge.progress import Progress
+from backend.features.knowledge.states import Stage
+from backend.features.knowledge.uploads import ReceivedFile, describe
 from tests.integration.accounts.conftest import Side
-from tests.integration.knowledge.conftest import gone, make_collection, passages, settled, upload
+from tests.integration.knowledge.conftest import gone, make_collection, passages, settled, until, upload
 
 Report = Callable[[int], None]
+Event = Callable[[], Awaitable[object]]
 
 
 class FailingIndexer(KeywordOnly):
@@ -73,6 +85,32 @@ def worker(side: Side, settings: Settings, indexer: KeywordOnly, lease: float = 
     made = Dispatcher(jobs, ingestion, Progress(), slots=1)
     made.start()
     return made
+
+
+class Meanwhile(LocalBlobs):
+    """Something else happens before and after a file is put there."""
+
+    def __init__(self, folder: Path, before: Event | None = None, after: Event | None = None) -> None:
+        super().__init__(folder)
+        self._before, self._after = before, after
+
+    async def put(self, key: str, file: Path) -> None:
+        if self._before is not None:
+            await self._before()
+        await super().put(key, file)
+        if self._after is not None:
+            await self._after()
+
+
+def intake(side: Side, blobs: LocalBlobs) -> Intake:
+    database, documents = side.container.database, side.container.knowledge.documents
+    return Intake(database, blobs, Places(NoChats()), documents, queued=10, interrupt=lambda _document: None)
+
+
+async def received(settings: Settings, data: bytes) -> ReceivedFile:
+    path = settings.data_dir / "scratch" / uuid.uuid4().hex
+    path.write_bytes(data)
+    return await describe(path, "note.txt", len(data), hashlib.sha256(data).hexdigest(), with_images=False)
 
 
 AWAY = StoreUnavailable("the index does not answer; try again")
@@ -147,3 +185,42 @@ async def test_a_worker_told_of_work_and_to_stop_at_once_stops(idle: Side, setti
     working.wake()
     async with asyncio.timeout(30):
         await working.aclose()
+
+
+async def test_a_new_file_that_comes_in_while_the_old_one_is_finished_is_kept(idle: Side, settings: Settings) -> None:
+    document = await upload(idle, await make_collection(idle), b"the old words")
+    jobs = Jobs(idle.container.database, 30.0)
+    blobs, folder = LocalBlobs(settings.data_dir / "blobs"), settings.data_dir / "scratch"
+    ingestion = Ingestion(jobs, blobs, Sandbox(), KeywordOnly(), folder)
+    job = await jobs.claim()
+    assert job is not None
+    stage: Stage | None = job.stage
+    while stage is not None and stage is not Stage.SWITCHED:
+        stage = await ingestion.step(job, stage, lambda _percent: None)
+    finished = partial(ingestion.step, job, Stage.SWITCHED, lambda _percent: None)
+    taking = intake(idle, Meanwhile(settings.data_dir / "blobs", after=finished))
+    await taking.replace(Caller(OPERATOR), uuid.UUID(document), await received(settings, b"the new words"))
+    working = worker(idle, settings, KeywordOnly())
+    assert (await settled(idle, document))["error"] is None
+    await working.aclose()
+    assert await passages(idle, document) == ["the new words"]
+
+
+async def test_a_file_whose_place_goes_before_it_is_taken_is_not_kept(idle: Side, settings: Settings) -> None:
+    place = await make_collection(idle)
+    working = worker(idle, settings, KeywordOnly())
+
+    async def has_none() -> bool:
+        async with idle.container.database.reading() as session:
+            return not await session.scalar(text("select count(*) from documents"))
+
+    async def goes() -> None:
+        await idle.ask("DELETE", f"/collections/{place}")
+        await until(has_none)
+
+    taking = intake(idle, Meanwhile(settings.data_dir / "blobs", before=goes))
+    entity = Entity(EntityKind.COLLECTION, uuid.UUID(place))
+    with pytest.raises(NotFound):
+        await taking.add(Caller(OPERATOR), entity, await received(settings, b"some words"))
+    await working.aclose()
+    assert [path for path in (settings.data_dir / "blobs").rglob("*") if path.is_file()] == []

@@ -24,6 +24,7 @@ from backend.features.memory.recall import Found, Recall
 from backend.features.memory.upkeep import MemoryUpkeep
 from backend.features.memory.word_index import Whose
 from backend.features.memory.writing import MemoryWriter
+from backend.llm.errors import ProviderRejected
 from backend.llm.types import ChatRequest, Message, TextPart
 from tests.fakes.library import FakeEmbedder, add_agent, vector
 from tests.fakes.providers import ScriptedProvider, backend_of, info, model_of
@@ -53,9 +54,12 @@ class DocumentEmbedder(FakeEmbedder):
     meanings: Mapping[str, Sequence[float]] = field(default_factory=dict)
     failure: Exception | None = None  # type: ignore[assignment]
     asked: list[str] = field(default_factory=list)
+    refused: str = ""
 
     async def embed(self, texts: Sequence[str], purpose: Purpose) -> Sequence[bytes]:  # noqa: ARG002
         self.asked += texts
+        if self.refused and any(self.refused in text for text in texts):
+            raise ProviderRejected("this text is not allowed")
         if self.failure is not None:
             raise self.failure
         return [vector(next((v for word, v in self.meanings.items() if word in text), (0.0, 1.0))) for text in texts]
@@ -286,3 +290,20 @@ async def test_what_says_about_the_same_takes_the_place_of_the_older(
     assert await remembered.questions(BOB) == ["boat of Bob"]
     async with database.reading() as session:
         assert await session.scalar(select(func.count()).where(Memory.vector.is_(None))) == 0
+
+
+async def test_a_memory_that_the_embedder_refuses_keeps_no_other_from_its_vector(
+    database: Database, remembered: Remembered
+) -> None:
+    await remembered.keep(BOAT)
+    await remembered.keep("something unspeakable", who=BOB)
+    embedder = DocumentEmbedder({"Zephyrine": (1.0, 0.0), "yacht": (0.8, 0.6)}, refused="unspeakable")
+    used = InUse(embedder)
+    remembered.recall.use_vectors(lambda: used)
+    upkeep = MemoryUpkeep(database, YEAR, lambda: NOW)
+    upkeep.use_vectors(lambda: used)
+    await upkeep.once()
+    assert told(await remembered.find("My yacht?")) == [BOAT]
+    asked = len(embedder.asked)
+    await upkeep.once()
+    assert len(embedder.asked) == asked

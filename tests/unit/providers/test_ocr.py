@@ -62,6 +62,16 @@ async def test_pages_that_are_counted_anew_are_those_asked_for(tmp_path: Path) -
     ]
 
 
+async def test_places_of_pictures_are_taken_out_whatever_else_looks_like_them(tmp_path: Path) -> None:
+    assert await read(tmp_path, MockUpstream(reply((1, "a ![img-0.jpeg](img-0.jpeg) b"), (4, "![]()c")))) == [
+        Page(2, "a  b"),
+        Page(5, "c"),
+    ]
+    for begun in ("![", "![](", "![x]("):  # looked at again and again, each would take hours
+        [page, *_] = await read(tmp_path, MockUpstream(reply((1, begun * 100_000))))
+        assert page.text == begun * 100_000
+
+
 @pytest.mark.parametrize("body", [b"no JSON", b"{}", b'{"pages": [{"index": "x", "markdown": 1}]}'])
 async def test_a_reply_that_cannot_be_read_is_an_error(tmp_path: Path, body: bytes) -> None:
     with pytest.raises(ProviderProtocolError, match="cannot be read"):

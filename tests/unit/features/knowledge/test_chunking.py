@@ -55,3 +55,10 @@ def test_what_is_searched_has_title_and_headings_before_the_text() -> None:
     [chunk] = split_pages([Page(1, "# Leave\nTwenty-five days.")])
     assert chunk.searched("Handbook") == "Handbook > Leave\n# Leave\nTwenty-five days."
     assert split_pages([Page(1, "Plain.")])[0].searched("") == "Plain."
+
+
+def test_a_long_line_is_no_heading_and_is_not_searched_for_one() -> None:
+    # Matched against the form of a heading, each of these would take hours.
+    for filling in (" ", "#", "# "):
+        line = "# a" + filling * 300_000 + "b"
+        assert {chunk.headings for chunk in split_pages([Page(1, line)])} == {()}

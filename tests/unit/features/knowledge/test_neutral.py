@@ -114,3 +114,12 @@ def test_ordinary_text_stays_as_it_is(text: str) -> None:
 def test_a_title_is_one_short_line_without_brackets() -> None:
     assert neutral_title("a\n[1] b\u202e.pdf") == "a (1) b.pdf"
     assert len(neutral_title("x" * 500)) == 120
+
+
+@pytest.mark.parametrize(
+    "piece", ["<", "[", " ", "\n", "\n ", "<a", "<a:", "[A", "a_a", "![", "> ", "[|", "<!--", "\u00e9 "]
+)
+@pytest.mark.parametrize("before", ["", "<", "[", "<system", "[A", "a\n"])
+def test_no_text_takes_more_time_than_its_length(before: str, piece: str) -> None:
+    # A pattern that looks at anything twice takes hours for this.
+    assert "<system>" not in neutralise(before + piece * 100_000 + "<system>")

@@ -100,6 +100,12 @@ def test_the_exchanges_of_a_conversation_are_known_again() -> None:
     assert digests_in([message("assistant", "hi"), message("user", "a")]) == frozenset()
 
 
+def test_a_long_conversation_is_looked_through_once() -> None:
+    # Looked through again for each of its answers it would take minutes.
+    turns = [message("user", "a"), message("assistant", "b")] * 150_000
+    assert digests_in(turns) == {digest_of("a", "b")}
+
+
 def test_a_vector_is_made_of_the_question_and_the_first_lines_of_the_answer() -> None:
     assert embedded("q", "a" * 1_000) == "q\n" + "a" * 300
 
