@@ -26,7 +26,7 @@ $(VENV)/dev.stamp: requirements-dev.txt $(VENV)/run.stamp
 run: $(VENV)/run.stamp ## install what is needed and serve on 127.0.0.1:8000
 	@$(BIN)/python -m backend serve; status=$$?; test $$status -eq 130 && exit 0 || exit $$status
 
-test: $(VENV)/dev.stamp ## install what the tests need and run them all (about ten minutes)
+test: $(VENV)/dev.stamp ## install what the tests need and run them all (about half an hour on two cores)
 	$(BIN)/python -m pytest -n 2 --cov --cov-report=term
 	$(BIN)/python -m tests.coverage_floors
 
