@@ -26,7 +26,7 @@ _SINCE_NETWORK, _SINCE_SCOPES = 4, 6
 _SYSTEM = (
     *("/usr", "/bin", "/lib", "/lib64", "/etc/ld.so.cache", "/etc/fonts", "/etc/localtime", "/etc/passwd"),
     *("/etc/ssl/openssl.cnf", "/etc/pki/tls/openssl.cnf", "/sys/devices/system/cpu", "/dev/null", "/dev/urandom"),
-    *mimetypes.knownfiles,
+    *map(str, mimetypes.knownfiles),
 )
 """What libraries look at, all of it readable for everybody."""
 
