@@ -13,11 +13,11 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from backend.extraction.pages import MAX_TEXT, Page, Unreadable
+from backend.extraction.pages import MAX_PIECE, MAX_TEXT, Page, Unreadable
 
 _ENTRY = Path(__file__).parents[1] / "extraction" / "__main__.py"
-_MAX_LINE = MAX_TEXT * 6
-"""Bytes of one line: JSON writes a character in six at most."""
+_MAX_LINE = MAX_PIECE * 12 + 1_000
+"""Bytes of one line: JSON writes a character in twelve at most. It is decoded on the loop."""
 _ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8", "OMP_THREAD_LIMIT": "1"}
 """The last one is for tesseract: threads only make it slower, and others work here too."""
 _FAILED = "this document could not be read: it needs more than reading one may take, or it is damaged; save it again"

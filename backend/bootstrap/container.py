@@ -117,7 +117,7 @@ async def open_container(settings: Settings) -> AsyncIterator[Container]:
         generation = _generation(settings, usage, history, memories, documents)
         intake = Intake(catalog, generation, recent)
         library = await open_library(stack, settings, ground, history.service, retrieval, catalog, generation)
-        memories.use_vectors(library.vectors.searched)
+        memories.use_vectors(library.vectors.searched, library.vectors.is_ours)
         agents = AgentService(ground.database, index, catalog, ground.audit)
         authenticator = _build_authenticator(settings, accepted, ground.accounts, ground.keys, ground.shared)
         hall = open_sockets(authenticator, ground.running, ground.bus, history.service)

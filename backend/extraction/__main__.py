@@ -14,10 +14,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from backend.extraction.confinement import confine
 from backend.extraction.images import read_image
 from backend.extraction.kinds import Kind, sniff
 from backend.extraction.office import read_document, read_sheets, read_slides
-from backend.extraction.pages import MAX_TEXT, Page, Unreadable
+from backend.extraction.pages import MAX_TEXT, Page, Unreadable, in_pieces
 from backend.extraction.pdf import read_pdf
 from backend.extraction.plain import read_table, read_text, read_web_page
 from backend.extraction.tesseract import Tesseract
@@ -52,6 +53,7 @@ def main(name: str, memory: int, cpu_seconds: int, *recognition: str) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+    confine(path for program in recognition[:1] for path in _places_of(Path(program).resolve()))
     tesseract = None
     if recognition:
         binary, languages, most = recognition
@@ -77,7 +79,7 @@ def read(data: bytes, name: str, tesseract: Tesseract | None = None) -> Iterator
             raise Unreadable(_TOO_LARGE)
         has_scan = has_scan or page.is_scan
         has_text = has_text or bool(page.text.strip())
-        yield page
+        yield from in_pieces(page)
     if not has_text and not has_scan:
         raise Unreadable(_nothing_in(kind, tesseract))
 
@@ -92,6 +94,12 @@ def _reader(kind: Kind, tesseract: Tesseract | None) -> Callable[[bytes], Iterat
     if kind is Kind.PDF:
         return partial(read_pdf, tesseract=tesseract)
     return partial(read_image, tesseract=tesseract) if kind.is_image else _READERS[kind]
+
+
+def _places_of(program: Path) -> Iterator[str]:
+    """Yield a program and where such a one keeps its libraries and data."""
+    yield str(program)
+    yield from (str(program.parent.parent / folder) for folder in ("lib", "lib64", "share"))
 
 
 def _write(line: dict[str, object]) -> None:

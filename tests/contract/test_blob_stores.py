@@ -2,8 +2,10 @@
 
 import asyncio
 import contextlib
+import os
+import threading
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
+from pathlib import Path, PosixPath
 
 import aiohttp
 import pytest
@@ -101,6 +103,31 @@ async def test_nothing_is_left_in_the_folder(tmp_path: Path) -> None:
     await blobs.put("a/b/c", made(tmp_path, b"x"))
     await blobs.delete("a/b/c")
     assert [path for path in (tmp_path / "blobs").rglob("*") if path.name != "unfinished"] == []
+
+
+class SlowPath(PosixPath):
+    """A file that is not moved before somebody lets it go."""
+
+    begun, may_go = threading.Event(), threading.Event()
+
+    def rename(self, target: str | os.PathLike[str]) -> Path:
+        self.begun.set()
+        assert self.may_go.wait(10)
+        return super().rename(target)
+
+
+async def test_a_file_that_nobody_waits_for_any_more_does_not_appear_afterwards(tmp_path: Path) -> None:
+    blobs, file = LocalBlobs(tmp_path / "blobs"), SlowPath(made(tmp_path, b"x"))
+    putting = asyncio.create_task(blobs.put("a/b/c", file))
+    await asyncio.to_thread(file.begun.wait, 10)
+    putting.cancel()
+    await asyncio.sleep(0.05)
+    assert not putting.done()
+    file.may_go.set()
+    with pytest.raises(asyncio.CancelledError):
+        await putting
+    await blobs.delete("a/b/c")
+    assert [path for path in (tmp_path / "blobs").rglob("*") if path.is_file()] == []
 
 
 async def test_a_file_of_many_parts_is_whole(bucket: S3Blobs, tmp_path: Path) -> None:

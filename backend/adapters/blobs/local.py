@@ -64,8 +64,16 @@ class LocalBlobs:
         return self._folder / key
 
     async def _run(self, work: Callable[[], Result]) -> Result:
+        """Do something in a thread; whoever is cancelled meanwhile leaves only once it is done.
+
+        Else a file could appear that somebody has removed since.
+        """
+        working = asyncio.ensure_future(asyncio.to_thread(work))
         try:
-            return await asyncio.to_thread(work)
+            return await asyncio.shield(working)
+        except asyncio.CancelledError:
+            await asyncio.wait([working])
+            raise
         except FileNotFoundError:
             raise NotFound("this file is not there any more") from None
         except OSError as error:

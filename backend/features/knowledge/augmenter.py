@@ -147,7 +147,8 @@ class KnowledgeAugmenter:
             length = await attached_characters(session, principal, scope)
             if not length or length // _SURELY > room:
                 return [], scope
-            documents = write_documents(await read_attached(session, principal, scope))
+            attached = await read_attached(session, principal, scope)
+        documents = await asyncio.to_thread(write_documents, attached)  # a window of a million tokens holds books
         return (documents, scope.without_attachments()) if cost(documents) <= room else ([], scope)
 
 

@@ -1,7 +1,7 @@
 """How much of a model's window documents may take; never more than there is.
 
 Model servers do not say when a prompt is too long: they drop its oldest turns, or fail. So it is counted here, with
-three characters to a token, which is less than any language of ours needs.
+three bytes of UTF-8 to a token: three letters of French or English, which is less than they need, and one of Chinese.
 """
 
 from dataclasses import dataclass, replace
@@ -17,7 +17,8 @@ _WIDEST_UNASKED = 8_192
 _ANSWER, _MARGIN = 1_024, 10
 _PER_TURN, _PER_IMAGE = 8, 1_000
 _STEP = 1_024
-_CHARACTERS = 3
+BYTES = 3
+"""Of a token, at least."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +42,14 @@ class Budget:
         return room if most is None else min(room, most)
 
 
+def size(text: str) -> int:
+    """Return the bytes of a text."""
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+
+
 def count(text: str) -> int:
     """Return the tokens of a text, rather too many than too few."""
-    return -(-len(text) // _CHARACTERS)
+    return -(-size(text) // BYTES)
 
 
 def plan(request: ChatRequest, info: ModelInfo, *, is_ollama: bool, rules: int = 0) -> Budget:
@@ -73,7 +79,10 @@ def reserve(request: ChatRequest, window: int) -> int:
 def prompt_tokens(request: ChatRequest) -> int:
     """Return the tokens of a whole conversation, its tools and images."""
     images = sum(len(message.images) for message in request.messages)
-    return -(-prompt_characters(request) // _CHARACTERS) + _PER_TURN * len(request.messages) + _PER_IMAGE * images
+    # What is called and offered is written by programs, in characters of one byte.
+    beyond = sum(size(said) - len(said) for message in request.messages for said in (message.text, message.thinking))
+    written = prompt_characters(request) + beyond
+    return -(-written // BYTES) + _PER_TURN * len(request.messages) + _PER_IMAGE * images
 
 
 def widen(request: ChatRequest, budget: Budget) -> ChatRequest:

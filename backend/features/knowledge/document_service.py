@@ -124,13 +124,6 @@ class DocumentService:
         self._interrupt(document_id)
         return DocumentView(document, place.entity, place.is_writable)
 
-    async def forget(self, entity: Entity) -> None:
-        """Have all documents of something that is gone removed: a chat knows of its own end, the store does not."""
-        async with self._database.transaction() as session:
-            going = await self._documents.let_go(session, entity)
-        for document_id in going:
-            self._interrupt(document_id)
-
     async def readable(
         self, session: Transaction, principal: Principal, document_id: uuid.UUID
     ) -> tuple[Document, Place]:

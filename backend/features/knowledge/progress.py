@@ -6,10 +6,14 @@ import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 
+from backend.core.errors import Overloaded
 from backend.features.knowledge.states import State
 from backend.features.live.events import LiveEvent
 
 _MAX_BEHIND = 100
+_MOST_WATCHERS, _MOST_OF_ONE = 1_000, 20
+"""In this process, and of one document: each of them has the store asked once a second."""
+_RETRY_AFTER = 5.0
 
 
 class Progress:
@@ -32,6 +36,14 @@ class Progress:
         for queue in self._watchers.get(document_id, ()):
             with contextlib.suppress(asyncio.QueueFull):
                 queue.put_nowait(state)
+
+    def require_room(self, document_id: uuid.UUID) -> None:
+        """Raise `Overloaded` where so many watch already that another one must not."""
+        watchers = sum(map(len, self._watchers.values()))
+        if watchers >= _MOST_WATCHERS or len(self._watchers.get(document_id, ())) >= _MOST_OF_ONE:
+            raise Overloaded(
+                "too many watch documents now; ask for this one's state every few seconds", retry_after=_RETRY_AFTER
+            )
 
     @contextlib.contextmanager
     def watching(self, document_id: uuid.UUID) -> Iterator[asyncio.Queue[State]]:

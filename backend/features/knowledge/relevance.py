@@ -9,6 +9,7 @@ _FREQUENT_SHARE, _FREQUENT_LEAST = 0.1, 1_000
 """A word in more than one of ten is not looked for, once that is many."""
 _MOST_TERMS = 16
 _ENOUGH_WORDS = 2
+_MOST_COUNTED = 128
 
 
 def rare_first(terms: Collection[str], counts: Mapping[str, int], passages: int) -> list[str]:
@@ -16,6 +17,33 @@ def rare_first(terms: Collection[str], counts: Mapping[str, int], passages: int)
     most = max(passages * _FREQUENT_SHARE, _FREQUENT_LEAST)
     known = [term for term in dict.fromkeys(terms) if 0 < counts.get(term, 0) <= most]
     return sorted(known, key=lambda term: counts[term])[:_MOST_TERMS]
+
+
+def both_ends(words: Sequence[frozenset[str]], most: int) -> list[frozenset[str]]:
+    """Return the words at both ends of a long question, of so many terms at most: what is asked stands at one."""
+    chosen: list[frozenset[str]] = []
+    for at in range(len(words)):
+        word = words[at // 2] if at % 2 else words[-1 - at // 2]
+        most -= len(word)
+        if most < 0:
+            break
+        chosen.append(word)
+    return chosen
+
+
+def within_bounds(
+    words: Sequence[frozenset[str]], exact: Sequence[str], terms: Collection[str]
+) -> tuple[Sequence[frozenset[str]], Sequence[str], frozenset[str]]:
+    """Return the words, the references and all terms of a question that are counted: everything, unless it is long.
+
+    Each term that is counted costs a look into the index, and what somebody pastes in has hundreds.
+    """
+    every = frozenset(terms).union(*words, exact)
+    if len(every) <= _MOST_COUNTED:
+        return words, exact, every
+    exact = exact[: _MOST_COUNTED // 4]
+    words = both_ends(words, _MOST_COUNTED - len(exact))
+    return words, exact, frozenset(exact).union(*words)
 
 
 class KeywordGate:

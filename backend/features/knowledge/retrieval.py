@@ -24,7 +24,7 @@ from backend.features.knowledge.hits import Passage, diversify, merge_neighbours
 from backend.features.knowledge.languages import Language
 from backend.features.knowledge.models import Chunk
 from backend.features.knowledge.questions import Question
-from backend.features.knowledge.relevance import KeywordGate, rare_first
+from backend.features.knowledge.relevance import KeywordGate, rare_first, within_bounds
 from backend.features.knowledge.reranking import Reranker
 from backend.features.knowledge.scopes import Holdings, Scope, holdings, readable_scope, searched
 from backend.features.knowledge.terms import query_terms
@@ -154,10 +154,10 @@ class Retrieval:
     async def _by_words(
         self, scope: Scope, languages: Sequence[Language], question: Question
     ) -> tuple[dict[int, float], KeywordGate]:
-        words, exact = question.words(languages), question.references()
         turns = [(query_terms(text, languages), weight) for text, weight in question.weighted]
+        asked = [term for terms, _ in turns for term in terms]
+        words, exact, every = within_bounds(question.words(languages), question.references(), asked)
         async with asyncio.timeout(SEARCH_SECONDS), self._database.reading() as session:
-            every = {term for terms, _ in turns for term in terms}.union(*words, exact)
             counts = await keyword_search.frequencies(session, every) if every else {}
             total = max(await self._passages(session), *counts.values(), 0) if counts else 0
             scores: dict[int, float] = {}

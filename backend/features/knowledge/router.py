@@ -147,6 +147,7 @@ async def events(request: Request, document_id: uuid.UUID) -> Response:
     """Watch a document's progress as server-sent events, until it is ready, failed, cancelled or gone."""
     knowledge, principal = knowledge_of(request), principal_of(request)
     await knowledge.documents.get(principal, document_id)
+    knowledge.progress.require_room(document_id)
     told = watch(knowledge.documents, knowledge.progress, principal, document_id)
     return streamed(request, told, "text/event-stream")
 

@@ -1,6 +1,6 @@
 """Hands the routes their services."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 
 from fastapi import Request
@@ -25,10 +25,10 @@ class Memories:
     recorders: Sequence[MemoryRecorder]
     """None where nothing is kept, else one."""
 
-    def use_vectors(self, find_embedder: FindEmbedder) -> None:
-        """Make and compare vectors too, from now on."""
+    def use_vectors(self, find_embedder: FindEmbedder, may_make: Callable[[], bool]) -> None:
+        """Compare vectors too, from now on, and make them where `may_make` says that this process does."""
         self.recall.use_vectors(find_embedder)
-        self.upkeep.use_vectors(find_embedder)
+        self.upkeep.use_vectors(find_embedder, may_make)
 
     def start(self) -> None:
         """Begin to learn and to look after everything."""

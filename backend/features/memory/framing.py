@@ -9,7 +9,7 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from backend.features.knowledge.budget import count
+from backend.features.knowledge.budget import BYTES, count, size
 from backend.features.knowledge.neutral import neutralise
 from backend.features.memory.recall import Recalled
 from backend.features.memory.repository import Said
@@ -27,7 +27,7 @@ _ABOUT = (
 _FRAME = 45
 """Tokens of the two lines around them and the blanks between."""
 _LEAST_ANSWER = 200
-"""Characters of an answer below which the rest is not worth telling."""
+"""Bytes of an answer below which the rest is not worth telling."""
 _CITED = re.compile(r"\[(\d{1,4})\]")
 """A source's number in an old answer, which means another source now."""
 
@@ -42,17 +42,17 @@ class Block:
 
 def fit(found: Sequence[Recalled], room: int, first: int) -> list[Block]:
     """Return the exchanges that fit, best first, numbered from `first`; the last one's answer may be shortened."""
-    left = (room - _FRAME - count(_ABOUT)) * 3
+    left = (room - _FRAME - count(_ABOUT)) * BYTES
     blocks: list[Block] = []
     for recalled in found:
         number = first + len(blocks)
         title = title_of(recalled.memory)
         head = f"[{number}] {title}\nAsked: {_quoted(recalled.memory.question)}\nAnswered: "
-        answer, rest = _quoted(recalled.memory.answer), left - len(head) - 3
-        if rest < min(len(answer), _LEAST_ANSWER):
+        answer, rest = _quoted(recalled.memory.answer), left - size(head) - BYTES
+        if rest < min(size(answer), _LEAST_ANSWER):
             continue
-        text = head + (answer if len(answer) <= rest else answer[: rest - 1].rstrip() + "\u2026")
-        left -= len(text) + 3
+        text = head + _cut(answer, rest)
+        left -= size(text) + BYTES
         source = Source(number, str(recalled.memory.id), title, score=recalled.score, kind="memory")
         blocks.append(Block(source, text))
     return blocks
@@ -72,6 +72,13 @@ def put_before(request: ChatRequest, blocks: Sequence[Block]) -> ChatRequest:
 def title_of(memory: Said) -> str:
     """Return what a memory is called as a source."""
     return f"earlier exchange of {memory.created_at:%Y-%m-%d}"
+
+
+def _cut(text: str, most: int) -> str:
+    """Return the beginning of a text, of so many bytes at most."""
+    if size(text) <= most:
+        return text
+    return text.encode()[: most - len("\u2026".encode())].decode("utf-8", "ignore").rstrip() + "\u2026"
 
 
 def _quoted(text: str) -> str:

@@ -22,7 +22,7 @@ from backend.features.knowledge.embedding_models import about
 from backend.features.knowledge.languages import Language
 from backend.features.knowledge.ports import Fingerprint, TextEmbedder
 from backend.features.knowledge.questions import Question, read_question
-from backend.features.knowledge.relevance import KeywordGate, rare_first
+from backend.features.knowledge.relevance import KeywordGate, both_ends, rare_first
 from backend.features.memory import word_index
 from backend.features.memory.exchanges import digests_in, normalised
 from backend.features.memory.nearness import VectorCache, Vectors, nearest, stack
@@ -141,7 +141,7 @@ class Recall:
     ) -> tuple[KeywordGate, "_Weights", Sequence[int]]:
         """Return what judges memories by their words, and those that hold any."""
         exact = question.references()[: MAX_TERMS // 4]
-        words = _both_ends(question.words(tuple(Language)), MAX_TERMS - len(exact))
+        words = both_ends(question.words(tuple(Language)), MAX_TERMS - len(exact))
         terms = list(dict.fromkeys([*exact, *(term for word in words for term in sorted(word))]))
         async with self._database.reading() as session:
             counts = await word_index.frequencies(session, whose, terms)
@@ -175,18 +175,6 @@ class Recall:
             kept = await asyncio.to_thread(stack, await self._memories.vectors(session, whose, fingerprint))
             self._vectors.put(key, stamp, kept)
         return kept
-
-
-def _both_ends(words: Sequence[frozenset[str]], most: int) -> list[frozenset[str]]:
-    """Return the words at both ends of a long question, of so many terms at most: what is asked stands at one."""
-    chosen: list[frozenset[str]] = []
-    for at in range(len(words)):
-        word = words[at // 2] if at % 2 else words[-1 - at // 2]
-        most -= len(word)
-        if most < 0:
-            break
-        chosen.append(word)
-    return chosen
 
 
 _Weights = Mapping[frozenset[str], float]

@@ -41,15 +41,16 @@ class MemoryUpkeep:
         self._now = now
         self._memories = MemoryRepository()
         self._find_embedder: FindEmbedder = no_embedder
+        self._may_work: Callable[[], bool] = lambda: True
         self._refused: dict[str, set[int]] = defaultdict(set)
         """Memories that an embedder takes never, by its fingerprint: nobody else's must wait for them."""
         self._is_due = asyncio.Event()
         self._is_closing = False
         self._task: asyncio.Task[None] | None = None
 
-    def use_vectors(self, find_embedder: FindEmbedder) -> None:
-        """Make vectors, from now on."""
-        self._find_embedder = find_embedder
+    def use_vectors(self, find_embedder: FindEmbedder, may_work: Callable[[], bool] = lambda: True) -> None:
+        """Make vectors, from now on; `may_work` says whether this process is the one that does, asked each time."""
+        self._find_embedder, self._may_work = find_embedder, may_work
 
     def look(self) -> None:
         """Do a round soon."""
@@ -83,7 +84,7 @@ class MemoryUpkeep:
     async def embed(self) -> None:
         """Make the vectors that are missing, where there is an embedder."""
         used = self._find_embedder()
-        is_more = used is not None
+        is_more = used is not None and self._may_work()
         while used is not None and is_more and not self._is_closing:
             is_more = await self._embed(used)
 

@@ -8,7 +8,7 @@ import pypdf
 import pytest
 
 from backend.adapters.sandbox import Sandbox, SandboxLimits
-from backend.extraction.pages import Unreadable
+from backend.extraction.pages import MAX_PIECE, Unreadable
 from tests.fakes import documents
 
 SMALL = SandboxLimits(memory_bytes=700 * 2**20, cpu_seconds=10, seconds=30.0)
@@ -45,6 +45,17 @@ async def test_slides_are_pages_with_their_notes(tmp_path: Path) -> None:
 async def test_rows_of_sheets_name_their_columns(tmp_path: Path) -> None:
     data = documents.sheets(Prix=[["Article", "Prix"], ["Vis", 3], ["Clou", None]], Vide=[])
     assert await read(tmp_path, data, "prix.xlsx") == [(1, "# Prix\n\nArticle: Vis\nPrix: 3\n\nArticle: Clou")]
+
+
+async def test_a_long_text_comes_in_pieces_that_hold_up_nobody(tmp_path: Path) -> None:
+    path = tmp_path / "document"
+    for text in ("\n".join(f"line {n} \U0001f600" for n in range(60_000)), "\u00e9" * 500_000, "word " * 200_000):
+        path.write_text(text, encoding="utf-8")
+        pieces = [page async for page in Sandbox(SMALL).read(path, "note.txt")]
+        assert {page.number for page in pieces} == {1}
+        assert max(len(page.text) for page in pieces) <= MAX_PIECE
+        assert "".join("".join(page.text for page in pieces).split()) == "".join(text.split())
+        assert all(page.text.split()[-1] in text.split() for page in pieces if " " in text)
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])

@@ -307,3 +307,14 @@ async def test_a_memory_that_the_embedder_refuses_keeps_no_other_from_its_vector
     asked = len(embedder.asked)
     await upkeep.once()
     assert len(embedder.asked) == asked
+
+
+async def test_of_several_processes_one_makes_the_vectors(database: Database, remembered: Remembered) -> None:
+    await remembered.keep(BOAT)
+    embedder = DocumentEmbedder({"Zephyrine": (1.0, 0.0)})
+    for is_ours in (False, True):
+        assert embedder.asked == []
+        upkeep = MemoryUpkeep(database, YEAR, lambda: NOW)
+        upkeep.use_vectors(lambda: InUse(embedder), lambda is_ours=is_ours: is_ours)  # type: ignore[misc]
+        await upkeep.once()
+    assert len(embedder.asked) == 1

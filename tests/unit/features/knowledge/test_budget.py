@@ -127,3 +127,11 @@ def test_few_passages_begin_with_the_best_and_many_end_with_it(given_: int, firs
     blocks = fit_passages([passage(f"p{n}") for n in range(given_)], 5_000)
     text = compose(chat(("user", "q")), [], blocks).messages[-1].text
     assert text.splitlines()[1].startswith(first)
+
+
+def test_a_letter_of_languages_that_need_more_tokens_counts_for_more() -> None:
+    assert count("a" * 3_000) == 1_000
+    assert count("\u6cd5" * 1_000) == 1_000  # one of Chinese is about one token
+    assert count("\U0001f600" * 300) >= 300
+    asked = prompt_tokens(chat(("user", "\u6cd5" * 1_000)))
+    assert asked - prompt_tokens(chat(("user", ""))) == 1_000

@@ -4,7 +4,7 @@ import pytest
 
 from backend.features.knowledge.languages import Language
 from backend.features.knowledge.questions import Question, read_question
-from backend.features.knowledge.relevance import KeywordGate, rare_first
+from backend.features.knowledge.relevance import KeywordGate, rare_first, within_bounds
 from backend.llm.types import ImagePart, Message, TextPart
 
 FRENCH = (Language.FRENCH,)
@@ -69,3 +69,16 @@ def test_two_words_or_one_reference_make_an_answer(asked: str, terms: set[str], 
     counts = {"cong": 3, "salari": 4, "contrat": 900}
     gate = KeywordGate(question.words(FRENCH), question.references(), counts, 1_000)
     assert gate.admits(frozenset(terms)) == passes
+
+
+def test_of_a_long_question_no_more_terms_are_counted_than_the_index_has_time_for() -> None:
+    question = Question(" ".join(f"word{chr(97 + n % 26)}{chr(97 + n // 26)}" for n in range(300)) + " REF-1 " * 50)
+    words, exact, counted = within_bounds(question.words(FRENCH), question.references(), ["more"])
+    assert len(counted) <= 128
+    assert counted == frozenset(exact).union(*words)
+    every = question.words(FRENCH)
+    assert {"ref1", *every[0], *every[-1]} <= counted
+    short = Question("congés du salarié, ART-417")
+    words, exact, counted = within_bounds(short.words(FRENCH), short.references(), ["more"])
+    assert (words, exact) == (short.words(FRENCH), ["art417"])
+    assert counted == frozenset({"more", "art417"}).union(*words)
