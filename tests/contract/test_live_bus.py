@@ -101,8 +101,8 @@ async def test_nobody_hears_of_other_chats(pair: Pair) -> None:
 async def test_many_listeners_each_hear_once(pair: Pair) -> None:
     async with contextlib.AsyncExitStack() as stack:
         listeners = [await stack.enter_async_context(pair.hearer.subscribe(CHAT)) for _ in range(5)]
+        await until(lambda: pair.teller.is_watched(CHAT))  # by the others: nobody listens there yet
         listeners.append(await stack.enter_async_context(pair.teller.subscribe(CHAT)))
-        await until(lambda: pair.teller.is_watched(CHAT))
         await asyncio.sleep(0.2)
         for number in range(3):
             pair.teller.publish(event(number=number))
