@@ -176,7 +176,7 @@ async def test_reading_ends_when_it_takes_too_long_or_too_much(tmp_path: Path) -
 async def test_the_process_sees_no_secret_of_the_gateway(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MISTRAL_API_KEY", "canary-key")
     path = tmp_path / "document"
-    path.write_bytes(b"word " * 10)
+    path.write_bytes(b"word " * 400_000)  # more than fits on the way: its reader is still there
     reading = Sandbox(SMALL).read(path, "a.txt")
     await anext(reading)
     children = _children()
