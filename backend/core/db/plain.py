@@ -116,7 +116,7 @@ class _Sqlite:
 
     def json(self, value: Sequence[Any]) -> str:
         """See `Statements.json`."""
-        return json.dumps(value) if value else "[]"
+        return _as_json(value)
 
 
 class _Postgresql:
@@ -160,7 +160,11 @@ class _Postgresql:
 
     def json(self, value: Sequence[Any]) -> str:
         """See `Statements.json`."""
-        return json.dumps(value) if value else "[]"
+        return _as_json(value)
+
+
+def _as_json(value: Sequence[Any]) -> str:
+    return json.dumps(value) if value else "[]"
 
 
 @lru_cache(maxsize=256)

@@ -24,44 +24,13 @@ from sqlalchemy import (
 
 from backend.core.db.database import Transaction
 from backend.features.knowledge.models import Chunk
+from backend.features.knowledge.word_tables import WordTable
 
 TITLE_WEIGHT = 1.5
 """How much more a word in a title or heading tells than one in the text (measured: `make bench-rag`)."""
 
 
-def sqlite_index() -> Sequence[str]:
-    """Return the statements that make the index on SQLite.
-
-    Words of what is removed stay in the index's files until pieces of it are merged: a zero in the queue asks for that
-    (`history.search.wipe`).
-    """
-    removal = (
-        "begin delete from chunk_terms where rowid = old.number; "
-        "insert or ignore into chunk_terms_queue(number) values (0); end"
-    )
-    return (
-        "create table chunk_terms_queue (number integer primary key)",
-        "create virtual table chunk_terms using fts5(title, body)",
-        f"create trigger chunk_terms_go after delete on chunks {removal}",
-    )
-
-
-def postgresql_index() -> Sequence[str]:
-    """Return the statements that make the index on PostgreSQL."""
-    number = "number bigint primary key references chunks(number) on delete cascade"
-    return (
-        f"create table chunk_terms ({number}, terms tsvector not null)",
-        "create index ix_chunk_terms on chunk_terms using gin (terms)",
-    )
-
-
-def drop_index(dialect: str) -> Sequence[str]:
-    """Return the statements that remove the index."""
-    dropped = "drop table chunk_terms"
-    if dialect == "postgresql":
-        return (dropped,)
-    return ("drop trigger chunk_terms_go", "drop table chunk_terms_queue", dropped)
-
+WORDS = WordTable("chunk_terms", "chunks", ("title", "body"), ("title", "body"))
 
 _ADD = {
     "sqlite": "insert into chunk_terms(rowid, title, body) values (:number, :title, :body)",
@@ -99,11 +68,6 @@ _FREQUENCIES = {
     "sqlite": "select term, doc from chunk_terms_vocabulary where term in :terms",
     "postgresql": "select term, (select count(*) from chunk_terms where terms @@ to_tsquery('simple', term)) "
     "from unnest(cast(:terms as text[])) as term",
-}
-_TERMS = {
-    "sqlite": "select rowid, title || ' ' || body from chunk_terms where rowid in :numbers",
-    "postgresql": "select number, array_to_string(tsvector_to_array(terms), ' ') from chunk_terms "
-    "where number in :numbers",
 }
 
 
@@ -145,11 +109,3 @@ async def frequencies(session: Transaction, terms: Collection[str]) -> dict[str,
         rows = await session.execute(listed, {"terms": list(terms)})
     counted = {str(term): int(count) for term, count in rows}
     return {term: counted.get(term, 0) for term in terms}
-
-
-async def terms_of(session: Transaction, numbers: Collection[int]) -> dict[int, frozenset[str]]:
-    """Return the terms of passages."""
-    dialect = session.get_bind().dialect.name
-    listed = text(_TERMS[dialect]).bindparams(bindparam("numbers", expanding=True))
-    rows = await session.execute(listed, {"numbers": list(numbers)})
-    return {int(number): frozenset(str(told).split()) for number, told in rows}

@@ -110,7 +110,7 @@ class Retrieval:
         async with self._database.reading() as session:
             passages = await permitted_passages(session, principal, scope, best)
             if is_gated and passages:
-                terms = await keyword_search.terms_of(session, [passage.numbers[0] for passage in passages])
+                terms = await keyword_search.WORDS.terms_of(session, [passage.numbers[0] for passage in passages])
                 passages = [p for p in passages if _is_relevant(p.numbers[0], ranking, terms)]
         passages = await self._reranked(question, passages)
         found = merge_neighbours(diversify(passages, limit))

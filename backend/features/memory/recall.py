@@ -125,7 +125,7 @@ class Recall:
             return Found()
         async with self._database.reading() as session:
             memories = await self._memories.numbered(session, wanted, where)
-            terms = await word_index.terms_of(session, [memory.number for memory in memories])
+            terms = await word_index.WORDS.terms_of(session, [memory.number for memory in memories])
         known = await asyncio.to_thread(digests_in, request.messages)
         scored = [
             Recalled(memory, score * _decay(now - memory.created_at))

@@ -5,7 +5,7 @@ that others' matches are not even read; how often a term is there is counted amo
 """
 
 import uuid
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 from sqlalchemy import (
@@ -25,6 +25,7 @@ from sqlalchemy import (
 
 from backend.core.db.database import Transaction
 from backend.features.knowledge.terms import index_terms, language_of
+from backend.features.knowledge.word_tables import WordTable
 from backend.features.memory.models import Memory
 
 MAX_TERMS = 64
@@ -46,55 +47,12 @@ class Whose(NamedTuple):
         return self.user_id.hex + self.agent_id.hex
 
 
-def sqlite_index() -> Sequence[str]:
-    """Return the statements that make the index on SQLite.
-
-    Words of what is removed stay in the index's files until pieces of it are merged: a zero in the queue asks for that
-    (`history.search.wipe`).
-    """
-    removal = (
-        "begin delete from memory_terms where rowid = old.number; "
-        "insert or ignore into memory_terms_queue(number) values (0); end"
-    )
-    return (
-        "create table memory_terms_queue (number integer primary key)",
-        "create virtual table memory_terms using fts5(owner, question, answer)",
-        f"create trigger memory_terms_go after delete on memories {removal}",
-    )
-
-
-def postgresql_index() -> Sequence[str]:
-    """Return the statements that make the index on PostgreSQL."""
-    number = "number bigint primary key references memories(number) on delete cascade"
-    return (
-        f"create table memory_terms ({number}, terms tsvector not null)",
-        "create index ix_memory_terms on memory_terms using gin (terms)",
-    )
-
-
-def drop_index(dialect: str) -> Sequence[str]:
-    """Return the statements that remove the index."""
-    dropped = "drop table memory_terms"
-    return (
-        (dropped,)
-        if dialect == "postgresql"
-        else (
-            "drop trigger memory_terms_go",
-            "drop table memory_terms_queue",
-            dropped,
-        )
-    )
-
+WORDS = WordTable("memory_terms", "memories", ("owner", "question", "answer"), ("question", "answer"))
 
 _ADD = {
     "sqlite": "insert into memory_terms(rowid, owner, question, answer) values (:number, :owner, :question, :answer)",
     "postgresql": "insert into memory_terms(number, terms) values (:number, "
     "setweight(to_tsvector('simple', :question), 'A') || setweight(to_tsvector('simple', :answer), 'D'))",
-}
-_TERMS = {
-    "sqlite": "select rowid, question || ' ' || answer from memory_terms where rowid in :numbers",
-    "postgresql": "select number, array_to_string(tsvector_to_array(terms), ' ') from memory_terms "
-    "where number in :numbers",
 }
 _COUNT_ONE = "select '{at}', count(*) from memory_terms where memory_terms match :term_{at}"
 _COUNT_ALL = (
@@ -172,13 +130,6 @@ async def frequencies(session: Transaction, whose: Whose, terms: Sequence[str]) 
     counted = " union all ".join(_COUNT_ONE.format(at=at) for at in range(len(terms)))
     rows = await session.execute(text(counted), {f"term_{at}": _of(whose, [term]) for at, term in enumerate(terms)})
     return {terms[int(at)]: int(count) for at, count in rows}
-
-
-async def terms_of(session: Transaction, numbers: Collection[int]) -> Mapping[int, frozenset[str]]:
-    """Return the terms of memories."""
-    listed = text(_TERMS[session.get_bind().dialect.name]).bindparams(bindparam("numbers", expanding=True))
-    rows = await session.execute(listed, {"numbers": list(numbers)})
-    return {int(number): frozenset(str(told).split()) for number, told in rows}
 
 
 def _of(whose: Whose, terms: Collection[str]) -> str:

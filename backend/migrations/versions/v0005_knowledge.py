@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 from backend.core.db.tables import Json, Moment
-from backend.features.knowledge.keyword_search import drop_index, postgresql_index, sqlite_index
+from backend.features.knowledge.keyword_search import WORDS
 
 revision = "0005"
 down_revision = "0004"
@@ -175,14 +175,14 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("document_id", "version", name=op.f("pk_document_versions")),
     )
     connection = op.get_bind()
-    for statement in postgresql_index() if connection.dialect.name == "postgresql" else sqlite_index():
+    for statement in WORDS.make(connection.dialect.name):
         connection.exec_driver_sql(statement)
 
 
 def downgrade() -> None:
     """Go one step back."""
     connection = op.get_bind()
-    for statement in drop_index(connection.dialect.name):
+    for statement in WORDS.drop(connection.dialect.name):
         connection.exec_driver_sql(statement)
     op.drop_table("document_versions")
     op.drop_index(op.f("ix_chunks_text_hash"), table_name="chunks")

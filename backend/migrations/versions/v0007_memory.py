@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 from backend.core.db.tables import Moment
-from backend.features.memory.word_index import drop_index, postgresql_index, sqlite_index
+from backend.features.memory.word_index import WORDS
 
 revision = "0007"
 down_revision = "0006"
@@ -49,14 +49,14 @@ def upgrade() -> None:
     for columns in _INDEXED:
         op.create_index(op.f(f"ix_memories_{'_'.join(columns)}"), "memories", columns, unique=False)
     connection = op.get_bind()
-    for statement in postgresql_index() if connection.dialect.name == "postgresql" else sqlite_index():
+    for statement in WORDS.make(connection.dialect.name):
         connection.exec_driver_sql(statement)
 
 
 def downgrade() -> None:
     """Go one step back."""
     connection = op.get_bind()
-    for statement in drop_index(connection.dialect.name):
+    for statement in WORDS.drop(connection.dialect.name):
         connection.exec_driver_sql(statement)
     for columns in _INDEXED:
         op.drop_index(op.f(f"ix_memories_{'_'.join(columns)}"), table_name="memories")
