@@ -15,6 +15,9 @@ from sqlalchemy.engine import Connection
 
 from backend.core.db.database import Database
 from backend.core.errors import Collided, Overloaded, StoreUnavailable
+from backend.core.logging import get_logger
+
+_log = get_logger(__name__)
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -26,15 +29,21 @@ A transaction runs its writers in one order, so that processes which share a sto
 `GroupCommit` was given, then the others by name.
 """
 
+Told = Callable[[Any, Exception | None], None]
+"""Takes the result of a write or why there is none, as soon as it is known."""
+
 _MAX_BATCH = 256
 _MAX_WAITING = 20_000
-_LINGER_SECONDS = 0.05
-"""How long a write waits for company that nobody waits for."""
+UNHURRIED = 0.05
+"""How long a write lingers that nobody waits for, in seconds."""
+_LOOK_SECONDS = 0.5
+"""How exactly patience is measured: a timer for every write would cost more than the rest of it."""
 _CLOSING_SECONDS = 10.0
 """How long the end of the process waits for a store to take what is left."""
 _FULL = "the gateway's database cannot keep up; try again"
 _LEFT_OUT = object()
 """The result of an item that was not written because of the one before it."""
+_SILENT = "the gateway's database does not answer; try again"
 _LEFT = "the gateway ends before its database has answered; try again"
 
 
@@ -43,7 +52,9 @@ class _Write:
     writer: Hashable
     item: Any
     is_durable: bool
-    after: "asyncio.Future[Any] | None" = None
+    after: "asyncio.Future[Any] | None"
+    due: float | None
+    told: Told | None
     done: "asyncio.Future[Any]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
 
@@ -65,6 +76,7 @@ class GroupCommit:
         self._is_closing = False
         self._is_due = False
         self._timer: asyncio.TimerHandle | None = None
+        self._looks: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
 
     def write(
@@ -72,32 +84,42 @@ class GroupCommit:
         writer: "Writer[Item, Result]",
         item: Item,
         *,
-        is_urgent: bool = True,
+        linger: float = 0.0,
         is_durable: bool = True,
         after: "asyncio.Future[Any] | None" = None,
+        patience: float | None = None,
+        told: Told | None = None,
     ) -> "asyncio.Future[Result]":
         """Put an item in the queue; return what becomes its result once it is committed.
 
-        Abandoning the result does not take the write back. The result raises `GatewayError` when the store does not
-        answer or refuses the item.
+        Who waits for the result may be cancelled: that does not take the write back. The result raises `GatewayError`
+        when the store does not answer or refuses the item.
 
         Args:
             writer: writes it.
             item: what is written.
-            is_urgent: whether somebody waits; else it goes with the next commit, or with one of its own soon.
+            linger: seconds that it waits for company, if no other write has one begun before.
             is_durable: whether it must outlive a loss of power, and not only of the process. What need not is not kept
                 waiting for the disk, unless it goes with what must.
             after: an earlier write whose writer is one of `first`. Unless its result is None, this one is left out and
                 its result cancelled; both can be in one transaction.
+            patience: seconds, about, after which whoever waits gets `StoreUnavailable`; the write stays in the queue.
+            told: is called with what becomes of it in the end, whether somebody still waits or not, unless it is left
+                out; must not raise.
         """
         if len(self._waiting) >= _MAX_WAITING or self._is_closing:
             raise Overloaded(_FULL, retry_after=2.0)
-        write = _Write(writer, item, is_durable, after)
+        now = asyncio.get_running_loop().time()
+        write = _Write(writer, item, is_durable, after, None if patience is None else now + patience, told)
         self._waiting.append(write)
-        if is_urgent or len(self._waiting) >= _MAX_BATCH:
+        if patience is not None and self._looks is None:
+            self._looks = asyncio.get_running_loop().call_later(_LOOK_SECONDS, self._look)
+        if not linger or len(self._waiting) >= _MAX_BATCH:
             self._ring()
-        elif self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(_LINGER_SECONDS, self._ring)
+        elif not self._is_due and (self._timer is None or self._timer.when() > now + linger):
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = asyncio.get_running_loop().call_later(linger, self._ring)
         return write.done
 
     def _ring(self) -> None:
@@ -107,6 +129,15 @@ class GroupCommit:
             self._timer = None
         self._is_due = True
         self._has_work.set()
+
+    def _look(self) -> None:
+        """Send away those who have waited for longer than they wanted to."""
+        loop = asyncio.get_running_loop()
+        patient = [write for write in (*self._running, *self._waiting) if write.due is not None]
+        for write in patient:
+            if write.due is not None and write.due <= loop.time():
+                _give(write, None, StoreUnavailable(_SILENT, retry_after=2.0))
+        self._looks = loop.call_later(_LOOK_SECONDS, self._look) if patient else None
 
     def when_undone(self, tell: Callable[[], None]) -> None:
         """Tell whenever a transaction came to nothing, before any of its items is written anew."""
@@ -123,6 +154,8 @@ class GroupCommit:
         if self._task is not None:
             with contextlib.suppress(asyncio.CancelledError, TimeoutError):
                 await asyncio.wait_for(self._task, _CLOSING_SECONDS)
+        if self._looks is not None:
+            self._looks.cancel()
         _fail([*self._running, *self._waiting], StoreUnavailable(_LEFT, retry_after=2.0))
 
     async def _run(self) -> None:
@@ -170,8 +203,8 @@ class GroupCommit:
         for write, result in zip(batch, results, strict=True):
             if result is _LEFT_OUT:
                 write.done.cancel()
-            elif not write.done.done():
-                write.done.set_result(result)
+            else:
+                _settle(write, result, None)
         return None
 
     def _write_all(self, connection: Connection, batch: Sequence[_Write]) -> list[Any]:
@@ -201,9 +234,28 @@ class GroupCommit:
 def _fail(batch: Sequence[_Write], error: Exception) -> None:
     """Tell those that wait."""
     for write in batch:
-        if not write.done.done():
-            write.done.set_exception(error)
-            write.done.exception()  # nobody need be waiting any more
+        _settle(write, None, error)
+
+
+def _settle(write: _Write, result: Any, error: Exception | None) -> None:
+    """Tell what became of a write in the end."""
+    _give(write, result, error)
+    if write.told is not None:
+        try:
+            write.told(result, error)
+        except Exception:  # noqa: BLE001 (the others are told all the same)
+            _log.exception("not_told_of_a_write")
+
+
+def _give(write: _Write, result: Any, error: Exception | None) -> None:
+    """Let whoever waits go on."""
+    if write.done.done():
+        return
+    if error is None:
+        write.done.set_result(result)
+    else:
+        write.done.set_exception(error)
+        write.done.exception()  # nobody need be waiting
 
 
 def _is_left_out(

@@ -5,12 +5,11 @@ and at its end. A `Writer` of `GroupCommit` therefore writes its few statements 
 in a statement is `(%s)`.
 """
 
-import contextlib
 import json
 import re
 import sqlite3
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from functools import lru_cache
 from itertools import count
@@ -81,9 +80,11 @@ class _Sqlite:
 
     def rows(self, statement: str, values: Values) -> Sequence[Values]:
         """See `Statements.rows`."""
-        with _as_sqlalchemy(statement):
+        try:
             found: list[Values] = self._driver.execute(statement, values).fetchall()
-            return found
+        except sqlite3.Error as error:
+            raise _as_sqlalchemy(statement, error) from error
+        return found
 
     def locked(self, statement: str, values: Values, listed: Sequence[Any]) -> Sequence[Values]:
         """See `Statements.locked`."""
@@ -91,8 +92,10 @@ class _Sqlite:
 
     def run(self, statement: str, rows: Sequence[Values]) -> None:
         """See `Statements.run`."""
-        with _as_sqlalchemy(statement):
+        try:
             self._driver.executemany(statement, rows)
+        except sqlite3.Error as error:
+            raise _as_sqlalchemy(statement, error) from error
 
     def id(self, value: uuid.UUID) -> Any:
         """See `Statements.id`."""
@@ -108,7 +111,7 @@ class _Sqlite:
 
     def moment(self, value: datetime) -> Any:
         """See `Statements.moment`."""
-        return value.replace(tzinfo=None).isoformat(" ", "microseconds")
+        return value.isoformat(" ", "microseconds")[: -len("+00:00")]
 
     def read_moment(self, value: Any) -> datetime:
         """See `Statements.read_moment`."""
@@ -181,10 +184,6 @@ def _with_list(statement: str, values: Values, listed: Sequence[Any]) -> tuple[s
     return statement % ",".join("?" * length), (*values, *filled)
 
 
-@contextlib.contextmanager
-def _as_sqlalchemy(statement: str) -> Iterator[None]:
-    """Raise what the driver raises as everybody else's errors of the store."""
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise DBAPIError.instance(statement, None, error, sqlite3.Error, hide_parameters=True) from error
+def _as_sqlalchemy(statement: str, error: sqlite3.Error) -> BaseException:
+    """Return what the driver raises as everybody else's errors of the store."""
+    return DBAPIError.instance(statement, None, error, sqlite3.Error, hide_parameters=True)

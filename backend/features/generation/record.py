@@ -68,11 +68,19 @@ class Record(Protocol):
     wants_text: bool
     """Whether `Asked.transcript` must be filled."""
 
-    def finish(self, answered: Answered) -> Awaitable[None]:
-        """Keep how it ended.
+    async def begun(self) -> None:
+        """Wait until the request may be answered.
 
-        Called once. All that must happen is under way when this returns: whoever awaits the result only waits until it
-        is safe in the store, and may be cancelled. Must not raise for a store that does not answer.
+        Raises `GatewayError` when it must not be: over quota, or what must be kept cannot be.
+        """
+        ...
+
+    def finish(self, answered: Answered) -> Awaitable[None] | None:
+        """Keep how it ended; called once, also for a request that was not begun to the end.
+
+        All that must happen is under way when this returns: whoever awaits the result only waits until it is safe in
+        the store, and may be cancelled. None when there is nothing to wait for. A `GatewayError` of the result is this
+        record's own business.
         """
         ...
 
@@ -80,14 +88,11 @@ class Record(Protocol):
 class Recorder(Protocol):
     """Begins records."""
 
-    async def begin(self, asked: Asked) -> Record | None:
+    def begin(self, asked: Asked) -> Record | None:
         """Keep that a request is being answered; None when there is nothing to keep.
 
-        Recorders begin at the same time, each as far as it comes before it waits, so that one transaction takes what
-        all of them write; whoever may refuse in the store sets `Asked.admission` for those after it. Cancelled when
-        one before it refuses: what it began it must then end itself.
-
-        Raises `GatewayError` when it must not be answered: over quota, or what must be kept cannot be.
+        Only begins to write: all recorders do before anybody waits, so that one transaction takes what all of them
+        write. Whoever may refuse in the store sets `Asked.admission` for those after it. Raises as `Record.begun`.
         """
         ...
 
@@ -104,19 +109,15 @@ class Records:
     @classmethod
     async def begin(cls, recorders: Sequence[Recorder], asked: Asked) -> "Records":
         """Ask the recorders; when one refuses, those that began are told so."""
-        others = [asyncio.ensure_future(recorder.begin(asked)) for recorder in recorders[1:]]
-        records: list[Record | None] = []
+        records: list[Record] = []
         try:
-            for begun in (*(recorder.begin(asked) for recorder in recorders[:1]), *others):
-                records.append(await begun)  # noqa: PERF401 (those begun are told when another refuses)
+            records.extend(record for recorder in recorders if (record := recorder.begin(asked)) is not None)
+            for record in records:
+                await record.begun()
         except BaseException as error:
-            for other in others:
-                other.cancel()
-            told = await asyncio.gather(*others[len(records) :], return_exceptions=True)
-            records += [record for record in told if not isinstance(record, BaseException)]
-            await cls(_kept(records)).finish(came_to_nothing(error))
+            await cls(records).finish(came_to_nothing(error))
             raise
-        return cls(_kept(records))
+        return cls(records)
 
     def __bool__(self) -> bool:
         return bool(self._records)
@@ -127,18 +128,19 @@ class Records:
         waits: list[Awaitable[None]] = []
         for record in records:
             try:
-                waits.append(record.finish(answered))
+                wait = record.finish(answered)
             except Exception:  # noqa: BLE001 (see above)
                 _log.exception("record_failed")
+            else:
+                if wait is not None:
+                    waits.append(wait)
         for wait in waits:
             try:
                 await wait
+            except GatewayError:
+                pass
             except Exception:  # noqa: BLE001 (see above)
                 _log.exception("record_failed")
-
-
-def _kept(records: Sequence[Record | None]) -> list[Record]:
-    return [record for record in records if record is not None]
 
 
 def came_to_nothing(error: BaseException, usage: Usage = NOTHING) -> Answered:

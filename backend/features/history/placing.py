@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from backend.core.db.plain import Statements
+from backend.core.ids import new_id
 from backend.features.history.models import COMPLETE, PENDING
 from backend.features.history.places import ChatState, Found, Place, Places
 from backend.features.history.turns import Conversation, Turn
@@ -157,7 +158,7 @@ class Placing:
         return found if cut is None else (known + 1, cut)
 
     def _add_chat(self, opening: Opening) -> ChatState:
-        state = ChatState(uuid.uuid4(), opening.user_id, opening.at, opening.model)
+        state = ChatState(new_id(), opening.user_id, opening.at, opening.model)
         self.states[state.id] = state
         if opening.external_id is not None:
             self._places.put_external(opening.user_id, opening.external_id, state.id)
@@ -166,7 +167,7 @@ class Placing:
         return state
 
     def _add_turn(self, opening: Opening, state: ChatState, parent: uuid.UUID | None, turn: Turn) -> uuid.UUID:
-        message_id = uuid.uuid4()
+        message_id = new_id()
         self.messages.append(
             NewMessage(
                 *(message_id, state, state.next_seq(), parent, opening.at),

@@ -1,30 +1,29 @@
 """Keeps the conversations of callers with an account, as the pipeline's recorder."""
 
 import asyncio
-import contextlib
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from typing import Any
 
-from backend.core.db.group_commit import GroupCommit
+from backend.core.db.group_commit import GroupCommit, Told
 from backend.core.db.tables import utc_now
 from backend.core.errors import Conflict, GatewayError, NotFound, Overloaded, StoreUnavailable
+from backend.core.ids import new_id
 from backend.core.logging import get_logger
 from backend.features.auth.context import CallContext
 from backend.features.generation.housekeeping import is_housekeeping
 from backend.features.generation.record import Answered, Asked
-from backend.features.generation.transcript import Transcript
 from backend.features.history.models import COMPLETE, ERROR, INTERRUPTED
 from backend.features.history.placing import Opened, Opening
 from backend.features.history.switches import Switches
 from backend.features.history.telling import Running, Teller
-from backend.features.history.turns import Fingerprint, keepable, kept_calls, read_conversation
+from backend.features.history.turns import Conversation, keepable, kept_calls, read_conversation
 from backend.features.history.writing import Closing, HistoryWriter
 from backend.llm.grounding import write_sources
-from backend.llm.types import ChatRequest
+from backend.llm.types import ChatRequest, Message
 
 _log = get_logger(__name__)
 
@@ -33,6 +32,10 @@ _MOST_TRIES = 6
 _OPEN_SECONDS = 10.0
 _CLOSE_SECONDS = 5.0
 """How long a request waits for the store; what it writes stays in the queue."""
+_BUSY = 8
+"""Answers that run besides one, from which on its end waits a moment for company: a commit of its own costs the disk's
+time and half of what keeping it costs at all, and its client has every token by then."""
+_COMPANY_SECONDS = 0.02
 _MAX_ERROR = 500
 _MAX_NAME = 600
 _LARGE = 2**18
@@ -46,7 +49,7 @@ _AWAY = "your history cannot be kept right now, so nothing was asked; try again"
 class SentContext(CallContext):
     """The context of a message that the side API sends: it is kept whatever it says, its answer under a given id."""
 
-    answer_id: uuid.UUID = field(default_factory=uuid.uuid4)
+    answer_id: uuid.UUID = field(default_factory=new_id)
 
 
 class HistoryRecorder:
@@ -73,7 +76,7 @@ class HistoryRecorder:
         self._now = now
         commits.when_undone(writer.places.forget)
 
-    async def begin(self, asked: Asked) -> "ChatRecord | None":
+    def begin(self, asked: Asked) -> "ChatRecord | None":
         """See `Recorder.begin`."""
         request, user_id = asked.request, asked.context.principal.user_id
         if user_id is None or not isinstance(request, ChatRequest):
@@ -82,96 +85,46 @@ class HistoryRecorder:
             return None
         if self._switches.is_off(asked.context.principal, asked.model.preset):
             return None
-        opening = await self._opening(asked, user_id, request)
-        if not opening.conversation.turns:
-            return None
-        opened = await self._open(opening, asked.admission)
-        asked.chat_id = opened.chat_id
-        self._tell(opening, opened, asked.transcript)
-        return ChatRecord(self, asked, opened, opening)
+        record = ChatRecord(self, asked, user_id)
+        if _is_large(request.messages):
+            return record
+        return record if record.start(read_conversation(user_id, request.messages)) else None
 
-    def _tell(self, opening: Opening, opened: Opened, transcript: Transcript) -> None:
-        turns = opening.conversation.turns
-        new = [{"role": turn.role, "content": turn.text} for turn in turns[len(turns) - opened.new_turns :]]
-        self.teller.begin(Running(opened.chat_id, opened.answer_id, transcript), new)
+    def open(
+        self, opening: Opening, after: "asyncio.Future[Any] | None", told: Told
+    ) -> "asyncio.Future[Opened | None]":
+        """Begin to write a beginning.
 
-    async def _opening(self, asked: Asked, user_id: uuid.UUID, request: ChatRequest) -> Opening:
-        messages, context, preset = request.messages, asked.context, asked.model.preset
-        if len(messages) >= _MANY or sum(len(image.data) for message in messages for image in message.images) > _LARGE:
-            conversation = await asyncio.to_thread(read_conversation, user_id, messages)
-        else:
-            conversation = read_conversation(user_id, messages)
-        return Opening(
-            user_id=user_id,
-            conversation=conversation,
-            model=keepable(request.model)[:_MAX_NAME],
-            at=self._now(),
-            answer_id=context.answer_id if isinstance(context, SentContext) else uuid.uuid4(),
-            agent_id=None if preset is None else uuid.UUID(preset.preset_id),
-            chat_id=context.chat_id,
-            external_id=context.conversation or None,
+        It need not outlive a loss of power: who asked is told nothing before the end, and that is durable.
+        """
+        return self._commits.write(
+            self._writer.open, opening, is_durable=False, after=after, patience=_OPEN_SECONDS, told=told
         )
 
-    async def _open(self, opening: Opening, after: "asyncio.Future[Any] | None") -> Opened:
-        try:
-            try:
-                opened = await self._written(opening, after)
-            except Conflict:
-                # Another process made the same chat at the same time, or the agent was just removed.
-                opened = await self._written(opening, after)
-        except GatewayError as error:
-            raise StoreUnavailable(_AWAY, retry_after=2.0) from error
-        if opened is None:
-            raise NotFound("there is no such chat")
-        return opened
-
-    async def _written(self, opening: Opening, after: "asyncio.Future[Any] | None") -> Opened | None:
-        # It need not outlive a loss of power: who asked is told nothing before the end, and that is durable.
-        writing = self._commits.write(self._writer.open, opening, is_durable=False, after=after)
-        try:
-            async with asyncio.timeout(_OPEN_SECONDS):
-                return await asyncio.shield(writing)
-        except (asyncio.CancelledError, TimeoutError) as error:
-            writing.add_done_callback(lambda done: self._abandon(done, opening))
-            if isinstance(error, TimeoutError):
-                raise StoreUnavailable(_AWAY, retry_after=2.0) from error
-            raise
-
-    def _abandon(self, done: "asyncio.Future[Opened | None]", opening: Opening) -> None:
-        """End what was begun for a caller who had left already."""
-        if done.cancelled() or done.exception() is not None or (opened := done.result()) is None:
-            return
-        values = answer_values(INTERRUPTED)
-        fingerprint = opening.conversation.fingerprint.add("assistant", "")
-        self._close(Closing(opened, self._now(), fingerprint.digest(), values))
-
-    def close(self, closing: Closing) -> Awaitable[None]:
+    def close(self, closing: Closing, tries: int = 0) -> "asyncio.Future[None] | None":
         """Write how an answer ended; while the store is away or full, again a little later.
 
-        Whoever awaits the result only waits, and not for long. What is never written is marked as interrupted by
-        `Upkeep`.
+        Whoever awaits the result only waits, and not for long; None when the store takes no more just now. What is
+        never written is marked as interrupted by `Upkeep`.
         """
-        return _safe(self._close(closing))
-
-    def _close(self, closing: Closing, tries: int = 0) -> "asyncio.Future[None] | None":
         self._changed()
+        told = partial(self._check, closing, tries)
+        linger = _COMPANY_SECONDS if self.teller.running >= _BUSY else 0.0
         try:
-            writing = self._commits.write(self._writer.close, closing)
+            return self._commits.write(self._writer.close, closing, linger=linger, patience=_CLOSE_SECONDS, told=told)
         except Overloaded as error:
             self._again(closing, tries, error)
             return None
-        writing.add_done_callback(partial(self._check, closing, tries))
-        return writing
 
-    def _check(self, closing: Closing, tries: int, done: "asyncio.Future[None]") -> None:
-        if not done.cancelled() and (error := done.exception()) is not None:
+    def _check(self, closing: Closing, tries: int, _: None, error: Exception | None) -> None:
+        if error is not None:
             self._again(closing, tries, error)
 
-    def _again(self, closing: Closing, tries: int, error: BaseException) -> None:
+    def _again(self, closing: Closing, tries: int, error: Exception) -> None:
         """Try once more if that may help."""
         most = _MOST_TRIES if isinstance(error, StoreUnavailable | Overloaded) else int(isinstance(error, Conflict))
         if tries < most:
-            asyncio.get_running_loop().call_later(2**tries, self._close, closing, tries + 1)
+            asyncio.get_running_loop().call_later(2**tries, self.close, closing, tries + 1)
         else:
             _log.warning("answer_not_kept", reason=getattr(error, "message", type(error).__name__))
 
@@ -185,16 +138,70 @@ class ChatRecord:
 
     wants_text = True
 
-    def __init__(self, recorder: HistoryRecorder, asked: Asked, opened: Opened, opening: Opening) -> None:
+    def __init__(self, recorder: HistoryRecorder, asked: Asked, user_id: uuid.UUID) -> None:
         self._recorder = recorder
         self._asked = asked
-        self._opened = opened
-        self._fingerprint: Fingerprint = opening.conversation.fingerprint
+        self._user_id = user_id
+        self._opening: Opening | None = None
+        self._writing: asyncio.Future[Opened | None] | None = None
+        self._opened: Opened | None = None
+        self._answered: Answered | None = None
 
-    def finish(self, answered: Answered) -> Awaitable[None]:
-        """See `Record.finish`."""
+    def start(self, conversation: Conversation) -> bool:
+        """Begin to write the beginning; return whether there is anything to keep."""
+        if not conversation.turns:
+            return False
+        context, preset = self._asked.context, self._asked.model.preset
+        self._opening = Opening(
+            user_id=self._user_id,
+            conversation=conversation,
+            model=keepable(self._asked.request.model)[:_MAX_NAME],
+            at=self._recorder.now(),
+            answer_id=context.answer_id if isinstance(context, SentContext) else new_id(),
+            agent_id=None if preset is None else uuid.UUID(preset.preset_id),
+            chat_id=context.chat_id,
+            external_id=context.conversation or None,
+        )
+        self._writing = self._recorder.open(self._opening, self._asked.admission, self._told)
+        return True
+
+    async def begun(self) -> None:
+        """See `Record.begun`."""
+        request = self._asked.request
+        if self._opening is None and isinstance(request, ChatRequest):
+            self.start(await asyncio.to_thread(read_conversation, self._user_id, request.messages))
+        if self._opening is None or self._writing is None:
+            return
+        try:
+            try:
+                opened = await self._writing
+            except Conflict:
+                # Another process made the same chat at the same time, or the agent was just removed.
+                opened = await self._recorder.open(self._opening, self._asked.admission, self._told)
+        except GatewayError as error:
+            raise StoreUnavailable(_AWAY, retry_after=2.0) from error
+        if opened is None:
+            raise NotFound("there is no such chat")
+        self._asked.chat_id = opened.chat_id
+        turns = self._opening.conversation.turns
+        new = [{"role": turn.role, "content": turn.text} for turn in turns[len(turns) - opened.new_turns :]]
+        self._recorder.teller.begin(Running(opened.chat_id, opened.answer_id, self._asked.transcript), new)
+
+    def _told(self, opened: Opened | None, _: Exception | None) -> None:
+        self._opened = opened
+        if opened is not None and self._answered is not None:
+            self._close(opened, self._answered)  # its caller had left already
+
+    def finish(self, answered: Answered) -> Awaitable[None] | None:
+        """See `Record.finish`; what is not written yet is ended as soon as it is."""
+        self._answered = answered
+        return None if self._opened is None else self._close(self._opened, answered)
+
+    def _close(self, opened: Opened, answered: Answered) -> Awaitable[None] | None:
+        if self._opening is None:
+            return None
         said = self._asked.transcript.read()
-        digest = self._fingerprint.add("assistant", said.text, said.tool_calls).digest()
+        digest = self._opening.conversation.fingerprint.add("assistant", said.text, said.tool_calls).digest()
         usage = answered.usage
         values = answer_values(
             _STATUS[answered.outcome],
@@ -209,17 +216,13 @@ class ChatRecord:
             completion_tokens=usage.completion_tokens,
             ms=round(answered.seconds * 1000),
         )
-        self._recorder.teller.end(self._opened.answer_id, values)
-        closing = Closing(self._opened, self._recorder.now(), digest, values)
-        return self._recorder.close(closing)
+        self._recorder.teller.end(opened.answer_id, values)
+        return self._recorder.close(Closing(opened, self._recorder.now(), digest, values))
 
 
-async def _safe(writing: "asyncio.Future[None] | None") -> None:
-    """Wait until something is written; whoever waits may leave, and is not told what else happens to it."""
-    if writing is not None:
-        with contextlib.suppress(GatewayError, TimeoutError):
-            async with asyncio.timeout(_CLOSE_SECONDS):
-                await asyncio.shield(writing)
+def _is_large(messages: Sequence[Message]) -> bool:
+    """Whether reading messages takes long enough to be done beside the loop."""
+    return len(messages) >= _MANY or sum(len(image.data) for message in messages for image in message.images) > _LARGE
 
 
 def answer_values(status: str, **values: Any) -> dict[str, Any]:

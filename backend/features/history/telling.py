@@ -64,6 +64,11 @@ class Teller:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
 
+    @property
+    def running(self) -> int:
+        """How many answers run."""
+        return len(self._running)
+
     def begin(self, running: Running, turns: list[dict[str, Any]]) -> None:
         """Tell what was asked, and from now on what is answered."""
         self._running[running.message_id] = running

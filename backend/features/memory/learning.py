@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 
-from backend.core.db.group_commit import GroupCommit
+from backend.core.db.group_commit import UNHURRIED, GroupCommit
 from backend.core.errors import GatewayError
 from backend.core.logging import get_logger
 from backend.features.memory.recorder import Finished
@@ -66,7 +66,7 @@ class Learner:
             exchange = finished.exchange()
             if exchange is None:
                 return
-            writing = self._commits.write(self._writer.keep, exchange, is_urgent=False, is_durable=False)
+            writing = self._commits.write(self._writer.keep, exchange, linger=UNHURRIED, is_durable=False)
         except GatewayError as error:
             _log.warning("exchange_not_learned", reason=error.message)
         except Exception:  # noqa: BLE001 (the next one may go well)

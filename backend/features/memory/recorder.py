@@ -1,7 +1,7 @@
 """Notes finished exchanges with agents that learn, as the pipeline's recorder; what is kept is decided afterwards."""
 
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -64,7 +64,7 @@ class MemoryRecorder:
         self._learn = learn
         self._now = now
 
-    async def begin(self, asked: Asked) -> "MemoryRecord | None":
+    def begin(self, asked: Asked) -> "MemoryRecord | None":
         """See `Recorder.begin`; asks nobody."""
         whose = learner_of(asked, self._switches)
         if whose is None or not isinstance(asked.request, ChatRequest):
@@ -94,11 +94,9 @@ class MemoryRecord:
         self.question = question
         self.asked = asked
 
-    def finish(self, answered: Answered) -> Awaitable[None]:
+    async def begun(self) -> None:
+        """See `Record.begun`; nobody refuses."""
+
+    def finish(self, answered: Answered) -> None:
         """See `Record.finish`; nobody waits until it is kept."""
         self._recorder.finish(self, answered)
-        return _nothing()
-
-
-async def _nothing() -> None:
-    """Be done."""

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Literal
 
+from backend.core.ids import new_id
+
 Whose = Literal["key", "user"]
 
 MAX_TOKENS = 10**12
@@ -37,7 +39,7 @@ class Entry:
     reserved: int = 0
     limits: tuple[Limit, ...] = ()
     of_account: bool = False
-    id: uuid.UUID = field(default_factory=uuid.uuid4)
+    id: uuid.UUID = field(default_factory=new_id)
 
     @property
     def day(self) -> date:

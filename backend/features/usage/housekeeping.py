@@ -27,6 +27,7 @@ RETRY_SECONDS = 2.0
 SWEEP_SECONDS = 60.0
 TIDY_SECONDS = 3600.0
 _BATCH = 500
+_SETTLE_SECONDS = 5.0
 _WINDOW_DAYS = 7
 
 
@@ -92,7 +93,10 @@ class Housekeeping:
             async with self._database.reading() as reading:
                 rows = await self._entries.open_before(reading, before, _BATCH)
             ends = [self._lost(row) for row in rows]
-            await asyncio.gather(*(self._ledger.settle(end, waits=True) for end in ends))
+            written = [self._ledger.settle(end, linger=0) for end in ends]
+            waiting = [one for one in written if one is not None]
+            if waiting:
+                await asyncio.wait(waiting, timeout=_SETTLE_SECONDS)
             lost += len(ends)
             if len(ends) < _BATCH or self._ledger.spooled:
                 break

@@ -4,12 +4,11 @@ What the store does not take waits in memory, bounded, and is tried again. Nothi
 """
 
 import asyncio
-import contextlib
 from collections import deque
-from collections.abc import Awaitable
 from dataclasses import replace
+from functools import partial
 
-from backend.core.db.group_commit import GroupCommit
+from backend.core.db.group_commit import UNHURRIED, GroupCommit
 from backend.core.errors import Conflict, GatewayError, NotAuthenticated, Overloaded, StoreUnavailable
 from backend.core.logging import get_logger
 from backend.core.metrics import LEDGER_SPOOL
@@ -21,7 +20,6 @@ _log = get_logger(__name__)
 MAX_SPOOL = 10_000
 _BATCH = 256
 _RESERVE_SECONDS = 10.0
-_SETTLE_SECONDS = 5.0
 _SILENT = "the gateway's database does not answer, and your quota cannot be checked without it; try again"
 _ENDED = "your access was ended; log in again, or ask whoever runs the gateway"
 
@@ -41,7 +39,6 @@ class Ledger:
         self._spool: deque[Settle] = deque()
         self._max_spool = max_spool
         self._has_spooled = asyncio.Event()
-        self._done: asyncio.Future[None] | None = None
 
     @property
     def spooled(self) -> int:
@@ -51,7 +48,7 @@ class Ledger:
     def begin(self, entry: Entry) -> Written | None:
         """Let a request without quotas be written down soon; None when the store takes no more."""
         try:
-            return self._commits.write(write, Begin(entry), is_urgent=False)
+            return self._commits.write(write, Begin(entry), linger=UNHURRIED)
         except Overloaded:
             return None
 
@@ -60,7 +57,7 @@ class Ledger:
 
         Raises `Overloaded` when the store takes no more. Whoever does not wait for the end must settle the request.
         """
-        return self._commits.write(write, Begin(entry), is_durable=False)
+        return self._commits.write(write, Begin(entry), is_durable=False, patience=_RESERVE_SECONDS)
 
     async def reserved(self, written: Written) -> Refusal | None:
         """Wait until a request is written down; return why it cannot be.
@@ -69,29 +66,22 @@ class Ledger:
         uncounted, and `NotAuthenticated` when its user is erased.
         """
         try:
-            async with asyncio.timeout(_RESERVE_SECONDS):
-                return await asyncio.shield(written)
-        except TimeoutError:
-            raise StoreUnavailable(_SILENT, retry_after=2.0) from None
+            return await written
         except Conflict:
             raise NotAuthenticated(_ENDED) from None
         except StoreUnavailable as error:
             raise StoreUnavailable(_SILENT, retry_after=error.retry_after) from error
 
-    def settle(self, end: Settle, *, waits: bool = False) -> Awaitable[None]:
-        """Write down how a request ended; it is under way when this returns, whatever becomes of the result.
+    def settle(self, end: Settle, *, linger: float = UNHURRIED) -> Written | None:
+        """Write down how a request ended; it is under way when this returns, whoever waits for the result or not.
 
-        Args:
-            end: how it ended.
-            waits: whether the result comes when it is written, instead of at once.
+        None when the store takes no more: then it is tried again later.
         """
         try:
-            written = self._commits.write(write, end, is_urgent=waits)
+            return self._commits.write(write, end, linger=linger, told=partial(self._check, end))
         except Overloaded:
             self._keep(end)
-            return self._nothing()
-        written.add_done_callback(lambda done: self._check(end, done))
-        return _safe(written) if waits else self._nothing()
+            return None
 
     async def retry(self) -> None:
         """Try again to write what waits; stop at the first batch that the store does not take."""
@@ -111,8 +101,8 @@ class Ledger:
             if len(self._spool) > waiting:
                 return
 
-    def _check(self, end: Settle, done: Written) -> None:
-        if not done.cancelled() and (error := done.exception()) is not None:
+    def _check(self, end: Settle, _: None, error: Exception | None) -> None:
+        if error is not None:
             self._failed(end, error)
 
     def _failed(self, end: Settle, error: BaseException) -> None:
@@ -134,16 +124,3 @@ class Ledger:
             _log.error("ledger_entry_given_up", entry=str(given_up.entry.id))
         self._spool.append(replace(end, is_written=False))
         LEDGER_SPOOL.set(len(self._spool))
-
-    def _nothing(self) -> Awaitable[None]:
-        if self._done is None:
-            self._done = asyncio.get_running_loop().create_future()
-            self._done.set_result(None)
-        return self._done
-
-
-async def _safe(written: Written) -> None:
-    """Wait until something is written; whoever waits may leave, and is not told what else happens to it."""
-    with contextlib.suppress(GatewayError, TimeoutError):
-        async with asyncio.timeout(_SETTLE_SECONDS):
-            await asyncio.shield(written)

@@ -1,6 +1,6 @@
 """Keeps every request of the pipeline in the ledger, and refuses those that a quota has no room for."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from datetime import datetime
 
 from backend.core.db.tables import utc_now
@@ -51,12 +51,8 @@ class UsageRecorder:
         self._answer_tokens = answer_tokens
         self._keeps_all = keeps_all
 
-    async def begin(self, asked: Asked) -> "UsageRecord | None":
-        """Write a request down.
-
-        Only for callers with a quota does this wait for the store; it then raises `QuotaExceeded`, `InvalidRequest`
-        for what no day has room for, and `StoreUnavailable` when the quota cannot be checked.
-        """
+    def begin(self, asked: Asked) -> "UsageRecord | None":
+        """Begin to write a request down; raise `InvalidRequest` for what no day of a quota has room for."""
         limits = self._limits.of(asked.context.principal)
         if not limits:
             if not self._keeps_all:
@@ -67,20 +63,9 @@ class UsageRecorder:
         entry = self._entry(asked)
         bound = _within_context(answer_bound(asked.request, asked.model.preset), asked)
         entry.limits, entry.reserved = limits, reservation(entry.estimate, bound, limits, self._answer_tokens)
-        await self._reserve(entry, asked)
-        return UsageRecord(self, entry, _priced_as(asked))
-
-    async def _reserve(self, entry: Entry, asked: Asked) -> None:
-        try:
-            asked.admission = written = self.ledger.reserve(entry)
-            refusal = await self.ledger.reserved(written)
-        except BaseException:
-            # Nobody knows whether it was written; if so, it ends here.
-            self.ledger.settle(Settle(entry, "interrupted", 0, 0, self.now()))
-            raise
-        if refusal is not None:
-            QUOTA_REFUSALS.labels(refusal.limit.whose).inc()
-            raise exceeded(refusal, entry.reserved, entry.at)
+        record = UsageRecord(self, entry, _priced_as(asked))
+        asked.admission = record.written = self.ledger.reserve(entry)
+        return record
 
     def _entry(self, asked: Asked) -> Entry:
         principal, preset = asked.context.principal, asked.model.preset
@@ -100,7 +85,7 @@ class UsageRecorder:
 class UsageRecord:
     """A `Record` of one request."""
 
-    __slots__ = ("_names", "_recorder", "entry", "wants_text", "written")
+    __slots__ = ("_is_refused", "_names", "_recorder", "entry", "wants_text", "written")
 
     def __init__(self, recorder: UsageRecorder, entry: Entry, names: tuple[str, ...]) -> None:
         self._recorder = recorder
@@ -108,16 +93,36 @@ class UsageRecord:
         self.entry = entry
         self.wants_text = False
         self.written: Written | None = None
-        """What becomes of the beginning, where nobody waited for it."""
+        """What becomes of the beginning; None when the store takes no more."""
+        self._is_refused = False
 
-    def finish(self, answered: Answered) -> Awaitable[None]:
-        """Charge what was used. Nobody waits for the store: should it not come there, the request counts as lost."""
+    async def begun(self) -> None:
+        """See `Record.begun`: only callers with a quota wait for the store.
+
+        Raises `QuotaExceeded`, and `StoreUnavailable` when the quota cannot be checked.
+        """
+        entry = self.entry
+        if not entry.limits or self.written is None:
+            return
+        refusal = await self._recorder.ledger.reserved(self.written)
+        if refusal is not None:
+            self._is_refused = True
+            QUOTA_REFUSALS.labels(refusal.limit.whose).inc()
+            raise exceeded(refusal, entry.reserved, entry.at)
+
+    def finish(self, answered: Answered) -> None:
+        """Charge what was used. Nobody waits for the store: should it not come there, the request counts as lost.
+
+        Where nobody knows whether the beginning was written, it ends here if it was.
+        """
+        if self._is_refused:
+            return
         recorder, entry, usage = self._recorder, self.entry, answered.usage
         prompt = _count(entry.estimate if usage.prompt_tokens is None else usage.prompt_tokens)
         completion = _count(usage.completion_tokens or 0)
         cost = recorder.prices.cost((*self._names, answered.model_id), prompt, completion)
         first = answered.first_token_seconds
-        return recorder.ledger.settle(
+        recorder.ledger.settle(
             Settle(
                 entry,
                 answered.outcome,

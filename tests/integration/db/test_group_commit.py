@@ -3,12 +3,13 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import Column, Connection, Integer, MetaData, Table, insert, select
 
 from backend.core.db.database import Database, database_url
-from backend.core.db.group_commit import GroupCommit
+from backend.core.db.group_commit import UNHURRIED, GroupCommit
 from backend.core.errors import Collided, Conflict, Overloaded, StoreUnavailable
 from tests.fixtures.databases import PostgresServer, postgres
 
@@ -91,26 +92,26 @@ async def test_closing_commits_what_waits_and_takes_no_more(database: Database) 
 
 
 async def test_what_nobody_waits_for_gathers_company(commits: GroupCommit) -> None:
-    lazy = [commits.write(keep, number, is_urgent=False) for number in range(3)]
+    lazy = [commits.write(keep, number, linger=UNHURRIED) for number in range(3)]
     await asyncio.sleep(0.01)
     assert BATCHES == []
     await commits.write(keep, 3)
     assert BATCHES == [4]
     assert [done.result() for done in lazy] == [0, 10, 20]
-    await asyncio.wait_for(commits.write(keep, 4, is_urgent=False), 5)
+    await asyncio.wait_for(commits.write(keep, 4, linger=UNHURRIED), 5)
     assert BATCHES == [4, 1]
 
 
 async def test_what_waits_without_hurry_is_committed_at_the_end(database: Database) -> None:
     commits = GroupCommit(database)
     commits.start()
-    commits.write(keep, 1, is_urgent=False)
+    commits.write(keep, 1, linger=UNHURRIED)
     await commits.aclose()
     assert await kept(database) == [1]
 
 
 async def test_what_need_not_outlive_a_loss_of_power_keeps_its_place(database: Database, commits: GroupCommit) -> None:
-    lazy = commits.write(keep, 1, is_urgent=False)
+    lazy = commits.write(keep, 1, linger=UNHURRIED)
     assert await commits.write(keep, 2, is_durable=False) == 20
     assert lazy.result() == 10
     await asyncio.gather(*(commits.write(keep, number, is_durable=bool(number % 2)) for number in range(3, 20)))
@@ -209,6 +210,55 @@ async def test_what_stands_on_a_write_is_written_with_it_or_not_at_all(database:
     assert [type(result) for result in results] == [Conflict, asyncio.CancelledError]
     assert await kept(database) == [1, 3, 4, 6]
     await commits.aclose()
+
+
+async def test_who_loses_patience_is_told_and_the_write_goes_on(
+    database: Database, commits: GroupCommit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("backend.core.db.group_commit._LOOK_SECONDS", 0.02)
+    answers, in_one = asyncio.Event(), database.in_one
+    told: list[tuple[int, Exception | None]] = []
+
+    async def slow(*what: Any, **how: Any) -> Any:
+        await answers.wait()
+        return await in_one(*what, **how)
+
+    monkeypatch.setattr(database, "in_one", slow)
+    impatient = commits.write(keep, 1, patience=0.05, told=lambda *what: told.append(what))
+    patient = commits.write(keep, 2, told=lambda *what: told.append(what))
+    async with asyncio.timeout(5):
+        with pytest.raises(StoreUnavailable):
+            await impatient
+        assert not patient.done()
+        assert not told
+        answers.set()
+        assert await patient == 20
+    assert told == [(10, None), (20, None)]
+    assert await kept(database) == [1, 2]
+
+
+async def test_a_write_is_told_of_its_failure_though_nobody_waits(commits: GroupCommit) -> None:
+    told: list[tuple[object, Exception | None]] = []
+    await commits.write(keep, 1)
+    commits.write(keep, 1, told=lambda *what: told.append(what)).cancel()
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("a bug of who is told")
+
+    commits.write(keep, 2, told=fail)
+    await commits.write(keep, 3)
+    [(result, error)] = told
+    assert result is None
+    assert isinstance(error, Conflict)
+
+
+async def test_the_shortest_linger_of_those_who_wait_counts(commits: GroupCommit) -> None:
+    slow = commits.write(keep, 1, linger=60)
+    quick = commits.write(keep, 2, linger=0.01)
+    slower = commits.write(keep, 3, linger=60)
+    async with asyncio.timeout(5):
+        assert await asyncio.gather(slow, quick, slower) == [10, 20, 30]
+    assert BATCHES == [3]
 
 
 async def test_the_end_does_not_wait_for_ever_for_a_store(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:

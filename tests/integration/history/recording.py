@@ -23,6 +23,7 @@ from backend.features.live.bus import MemoryBus
 from backend.llm.events import TextDelta, Usage
 from backend.llm.types import ChatRequest, Message, TextPart
 from tests.fakes.providers import ScriptedProvider, backend_of, info, model_of
+from tests.fakes.records import begin, end
 from tests.fakes.team import ANA
 
 Said = tuple[str, str]
@@ -63,8 +64,8 @@ class Kept:
         model = model_of(backend_of(ScriptedProvider(), "b"), known=info("up-id"))
         context = CallContext(principal, conversation, chat_id)
         request = ChatRequest("M", messages_of(*said))
-        record = await self.recorder.begin(Asked(context, model, request, lambda: 1, transcript))
-        assert record is not None
+        record = await begin(self.recorder, Asked(context, model, request, lambda: 1, transcript))
+        assert isinstance(record, ChatRecord)
         return record, transcript
 
     async def ask(
@@ -79,7 +80,7 @@ class Kept:
         record, transcript = await self.begin(said, principal, conversation)
         transcript.append([TextDelta(answer)])
         error = "it broke" if outcome == "error" else ""
-        await record.finish(Answered(outcome, Usage(3, 2), "b", "up-id", 0.5, 0.1, error))
+        await end(record, Answered(outcome, Usage(3, 2), "b", "up-id", 0.5, 0.1, error))
         return [*said, ("assistant", answer)]
 
     async def chats(self) -> list[Chat]:
@@ -94,6 +95,11 @@ class Kept:
         wanted = select(StoredMessage).where(StoredMessage.chat_id == chat.id).order_by(StoredMessage.seq)
         async with self.database.reading() as session:
             return list(await session.scalars(wanted))
+
+    async def statuses(self) -> list[str]:
+        """Return the status of all messages."""
+        async with self.database.reading() as session:
+            return list(await session.scalars(select(StoredMessage.status).order_by(StoredMessage.number)))
 
 
 @dataclass

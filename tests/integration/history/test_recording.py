@@ -23,6 +23,7 @@ from backend.llm.events import TextDelta
 from backend.llm.types import ChatRequest
 from tests.fakes import team
 from tests.fakes.providers import ScriptedProvider, backend_of, info, model_of
+from tests.fakes.records import begin, end
 from tests.fakes.team import ANA, BOB
 from tests.integration.history.recording import Kept, messages_of, users
 
@@ -54,8 +55,8 @@ async def test_a_question_is_kept_before_it_is_answered_and_the_answer_once(kept
     question, answer = await kept.messages()
     assert (question.content, question.status, answer.content, answer.status) == ("hello", "complete", "", "pending")
     transcript.append([TextDelta("hi")])
-    await record.finish(Answered("ok", backend="b", model_id="up-id", seconds=0.25))
-    await record.finish(Answered("error", error="late"))
+    await end(record, Answered("ok", backend="b", model_id="up-id", seconds=0.25))
+    await end(record, Answered("error", error="late"))
     _, answer = await kept.messages()
     assert (answer.content, answer.status, answer.error) == ("hi", "complete", None)
     assert (answer.llm_model, answer.llm_provider, answer.ms) == ("up-id", "b", 250)
@@ -235,7 +236,7 @@ async def test_a_chat_that_is_removed_meanwhile_is_not_written_to(kept: Kept) ->
     record, _ = await kept.begin([*said, ("user", "more")])
     async with kept.database.transaction() as session:
         await session.execute(delete(Chat))
-    await record.finish(Answered("ok"))
+    await end(record, Answered("ok"))
     assert await kept.chats() == []
     await kept.ask([*said, ("user", "more")], "well")
     assert len(await kept.messages()) == 2
@@ -308,10 +309,10 @@ async def test_only_the_last_turns_of_a_very_long_conversation_are_kept(kept: Ke
 
 
 class _Busy:
-    """Commits that take nothing, or never end, as long as they are told so."""
+    """Commits that take nothing once they are told so."""
 
     def __init__(self, commits: GroupCommit) -> None:
-        self.is_full = self.is_away = False
+        self.is_full = False
         self.when_undone = commits.when_undone
         self._commits = commits
 
@@ -320,8 +321,6 @@ class _Busy:
         if self.is_full:
             self.is_full = False
             raise Overloaded("full")
-        if self.is_away:
-            return asyncio.get_running_loop().create_future()
         return self._commits.write(writer, item, **how)
 
 
@@ -331,26 +330,37 @@ async def test_an_answer_is_kept_though_the_queue_was_full_at_its_end(kept: Kept
     record, transcript = await kept.begin(users("hello"))
     transcript.append([TextDelta("hi")])
     busy.is_full = True
-    await record.finish(Answered("ok"))
+    await end(record, Answered("ok"))
     async with asyncio.timeout(10):
         while (await kept.messages())[1].status != "complete":  # noqa: ASYNC110 (another connection writes)
             await asyncio.sleep(0.05)
     assert (await kept.messages())[1].content == "hi"
 
 
-async def test_nobody_waits_for_ever_for_a_store(
-    kept: Kept, commits: GroupCommit, monkeypatch: pytest.MonkeyPatch
+async def test_nobody_waits_for_ever_for_a_store_and_it_keeps_all_the_same_what_it_was_told(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("_OPEN_SECONDS", "_CLOSE_SECONDS"):
-        monkeypatch.setattr(f"backend.features.history.recorder.{name}", 0.2)
-    busy = _Busy(commits)
-    kept = Kept.on(kept.database, busy)  # type: ignore[arg-type]  # all that is used
+    for name in ("history.recorder._OPEN_SECONDS", "history.recorder._CLOSE_SECONDS"):
+        monkeypatch.setattr(f"backend.features.{name}", 0.2)
+    monkeypatch.setattr("backend.core.db.group_commit._LOOK_SECONDS", 0.05)
+    answers, in_one = asyncio.Event(), kept.database.in_one
+
+    async def slow(*what: Any, **how: Any) -> Any:
+        await answers.wait()
+        return await in_one(*what, **how)
+
     async with asyncio.timeout(10):
-        record, _ = await kept.begin(users("hello"))
-        busy.is_away = True
-        await record.finish(Answered("ok"))
+        record, transcript = await kept.begin(users("hello"))
+        transcript.append([TextDelta("hi")])
+        monkeypatch.setattr(kept.database, "in_one", slow)
+        with pytest.raises(StoreUnavailable):
+            await end(record, Answered("ok"))
         with pytest.raises(StoreUnavailable):
             await kept.begin(users("other"))
+        answers.set()
+        while len(found := await kept.statuses()) < 4 or "pending" in found:  # noqa: ASYNC110 (another connection writes)
+            await asyncio.sleep(0.02)
+    assert found == ["complete", "complete", "complete", "error"]
 
 
 async def test_nothing_is_kept_of_people_whom_a_front_end_serves_without_an_account(kept: Kept) -> None:
@@ -358,6 +368,6 @@ async def test_nothing_is_kept_of_people_whom_a_front_end_serves_without_an_acco
     request = ChatRequest("M", messages_of(*users("what may my boss not know?")))
     for serves_others in (True, False):
         asker = CallContext(replace(ANA, serves_others=serves_others))
-        record = await kept.recorder.begin(Asked(asker, model, request, lambda: 1, Transcript()))
+        record = await begin(kept.recorder, Asked(asker, model, request, lambda: 1, Transcript()))
         assert (record is None) == serves_others
         assert bool(await kept.chats()) != serves_others

@@ -38,6 +38,7 @@ from backend.llm.events import Usage
 from backend.llm.types import ChatRequest, Message, Sampling, TextPart
 from tests.clients import scripts
 from tests.fakes.providers import ScriptedProvider, backend_of, info, model_of
+from tests.fakes.records import begin
 from tests.fakes.scripted_upstream import ScriptedUpstream
 from tests.fixtures.counting import HI, MODEL, answer
 from tests.fixtures.gateway import Gateway, run_gateway
@@ -68,12 +69,12 @@ class Bench:
     async def begin(self, principal: Principal = LIMITED, max_tokens: int = 5) -> UsageRecord:
         request = ChatRequest("M", (Message("user", (TextPart("hi"),)),), sampling=Sampling(max_tokens=max_tokens))
         model = model_of(backend_of(ScriptedProvider(), "b"), known=info("up-id"))
-        record = await self.recorder.begin(Asked(CallContext(principal), model, request, lambda: 5, Transcript()))
-        assert record is not None
+        record = await begin(self.recorder, Asked(CallContext(principal), model, request, lambda: 5, Transcript()))
+        assert isinstance(record, UsageRecord)
         return record
 
     async def finish(self, record: UsageRecord, prompt: int = 5, completion: int = 3) -> None:
-        await record.finish(Answered("ok", Usage(prompt, completion), "b", "up-id", 0.5, 0.1))
+        record.finish(Answered("ok", Usage(prompt, completion), "b", "up-id", 0.5, 0.1))
         await self.written()
 
     async def written(self) -> None:
@@ -211,7 +212,7 @@ async def test_without_the_store_a_quota_lets_nobody_pass_and_others_lose_nothin
         await bench.begin()
     free = await bench.begin(Principal(None))
     for record in (running, free):
-        await record.finish(Answered("ok", Usage(5, 3), "b", "up-id", 0.5))
+        record.finish(Answered("ok", Usage(5, 3), "b", "up-id", 0.5))
     async with asyncio.timeout(SECONDS):
         while bench.ledger.spooled < 2:  # noqa: ASYNC110 (writes are tried in the background)
             await asyncio.sleep(0.01)
@@ -232,7 +233,7 @@ async def test_what_waits_for_the_store_is_bounded(database: Database, monkeypat
     bench.commits.start()
     for _ in range(5):
         record = await bench.begin(Principal(None))
-        await record.finish(Answered("ok", Usage(5, 3), "b", "up-id", 0.5))
+        record.finish(Answered("ok", Usage(5, 3), "b", "up-id", 0.5))
     with pytest.raises(StoreUnavailable):
         await bench.written()
     assert bench.ledger.spooled == 3

@@ -50,11 +50,14 @@ class Notes:
         self.asked: Asked | None = None
         self.answered: Answered | None = None
 
-    async def begin(self, asked: Asked) -> "Notes":
+    def begin(self, asked: Asked) -> "Notes":
         self.asked = asked
         return self
 
-    async def finish(self, answered: Answered) -> None:
+    async def begun(self) -> None:
+        pass
+
+    def finish(self, answered: Answered) -> None:
         self.answered = answered
 
 

@@ -41,18 +41,25 @@ class Notes:
 
     wants_text = True
 
-    def __init__(self, refusal: GatewayError | None = None, *, is_broken: bool = False) -> None:
+    def __init__(
+        self, refusal: GatewayError | None = None, *, refuses_at_once: bool = False, is_broken: bool = False
+    ) -> None:
         self.refusal = refusal
+        self.refuses_at_once = refuses_at_once
         self.is_broken = is_broken
         self.asked: list[Asked] = []
         self.answered: list[Answered] = []
         self.said: list[Said] = []
 
-    async def begin(self, asked: Asked) -> "Notes":
-        if self.refusal is not None:
+    def begin(self, asked: Asked) -> "Notes":
+        if self.refusal is not None and self.refuses_at_once:
             raise self.refusal
         self.asked.append(asked)
         return self
+
+    async def begun(self) -> None:
+        if self.refusal is not None:
+            raise self.refusal
 
     def finish(self, answered: Answered) -> Awaitable[None]:
         self.answered.append(answered)
@@ -119,13 +126,16 @@ async def test_a_request_that_no_backend_takes_is_kept_as_an_error(monkeypatch: 
     assert (told.outcome, told.usage) == ("error", Usage(0, 0))
 
 
-async def test_who_began_is_told_of_a_refusal_whether_it_comes_before_or_after() -> None:
-    first, second, third = Notes(), Notes(RateLimited("too much", retry_after=3)), Notes()
+@pytest.mark.parametrize("refuses_at_once", [True, False])
+async def test_who_began_is_told_of_a_refusal(refuses_at_once: bool) -> None:
+    first, third = Notes(), Notes()
+    second = Notes(RateLimited("too much", retry_after=3), refuses_at_once=refuses_at_once)
     generation = service(first, second, third)
     provider = ScriptedProvider(SAYS)
     with pytest.raises(RateLimited):
         await open_with(generation, provider)
-    assert [told.error for told in (*first.answered, *third.answered)] == ["too much"] * 2
+    began = (first,) if refuses_at_once else (first, second, third)
+    assert [told.error for notes in (first, second, third) for told in notes.answered] == ["too much"] * len(began)
     assert not provider.requests
     second.refusal = None
     await (await open_with(generation, provider)).aclose()  # the only place was given back

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from backend.core.db.group_commit import UNHURRIED
 from backend.core.db.tables import utc_now
 from backend.core.errors import Overloaded, StoreUnavailable
 from backend.features.auth.principal import Principal
@@ -23,6 +24,7 @@ from backend.features.memory.writing import MemoryWriter
 from backend.llm.events import TextDelta
 from backend.llm.grounding import Grounding, Source
 from backend.llm.types import ChatRequest
+from tests.fakes.records import begin, end
 from tests.fakes.team import ANA
 from tests.unit.features.memory.test_augmenting import asked_by, chat
 
@@ -78,7 +80,7 @@ async def test_exchanges_are_kept_in_order_with_whatever_is_committed_next() -> 
         learner.learn(finished(answer))
     await asyncio.sleep(1)
     assert [one.answer for one in commits.kept] == ["one", "two"]
-    assert commits.options[0] == {"is_urgent": False, "is_durable": False}
+    assert commits.options[0] == {"linger": UNHURRIED, "is_durable": False}
     assert len(told) == 2
     await learner.aclose()
 
@@ -121,10 +123,10 @@ async def test_more_than_can_be_kept_up_with_is_dropped(monkeypatch: pytest.Monk
 async def recorded(asked: Asked, answered: Answered, *, chat_id: uuid.UUID | None = CHAT) -> Sequence[Finished]:
     """Return what a recorder takes of one request."""
     taken: list[Finished] = []
-    record = await MemoryRecorder(Switches(), taken.append).begin(asked)
+    record = await begin(MemoryRecorder(Switches(), taken.append), asked)
     asked.chat_id = chat_id
     if record is not None:
-        await record.finish(answered)
+        await end(record, answered)
     return taken
 
 
