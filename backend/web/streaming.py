@@ -37,13 +37,16 @@ _STREAM_HEADERS = [
 
 
 async def respond(
-    request: Request, limits: BodyLimits, open_answer: Callable[[bytes], Awaitable[Answer | bytes | str]]
+    request: Request,
+    limits: BodyLimits,
+    open_answer: Callable[[bytes], Awaitable[Answer | bytes | str]],
+    headers: Sequence[tuple[bytes, bytes]] = (),
 ) -> Response:
     """Read the body, open the answer and return the response that will write it; bytes are JSON, a string is text.
 
     The client is watched from here on: when it leaves, `open_answer` is cancelled and the upstream closed, streamed or
     not. An answer of no bytes is a reply without a body. Errors raised before the first byte leave as they are, for the
-    error handler to give them their status.
+    error handler to give them their status. `headers` go with an answer that is streamed.
     """
     body = await read_request_body(request, limits)
     track: Track | None = getattr(request.state, "track", None)
@@ -65,7 +68,7 @@ async def respond(
         if isinstance(answer, str):
             return _text(answer)
         return json_response(answer) if answer else empty_response()
-    return AnswerResponse(answer, watch)
+    return AnswerResponse(answer, watch, headers)
 
 
 def _text(reply: str) -> Response:

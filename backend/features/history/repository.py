@@ -14,6 +14,8 @@ from backend.features.history.search import MAX_FOUND, postgresql_document, post
 
 _keys = table("api_keys", column("id", Uuid()), column("user_id", Uuid()))
 _agents = table("agents", column("id", Uuid()), column("owner_id", Uuid()))
+_CHARACTERS = func.length(StoredMessage.content) + func.length(StoredMessage.thinking)
+_MOST_AT_ONCE = 200
 _SUBJECTS = {"key": (_keys, _keys.c.user_id), "agent": (_agents, _agents.c.owner_id)}
 
 
@@ -97,6 +99,33 @@ class ChatRepository:
         wanted = select(Chat).where(Chat.user_id == user_id)
         wanted = wanted if before is None else wanted.where(Chat.number < before)
         return (await session.scalars(wanted.order_by(Chat.number.desc()).limit(limit))).all()
+
+    async def characters(self, session: AsyncSession, chats: Sequence[uuid.UUID]) -> int:
+        """Return how long the messages of some chats are together."""
+        size = func.sum(_CHARACTERS)
+        return await session.scalar(select(size).where(StoredMessage.chat_id.in_(chats))) or 0
+
+    async def next_messages(
+        self, session: AsyncSession, chat_id: uuid.UUID, after: int, characters: int
+    ) -> tuple[Sequence[StoredMessage], bool]:
+        """Return a chat's messages after a sequence number, up to so many characters, and whether those are the last.
+
+        There is at least one, if there are any.
+        """
+        of_chat = (StoredMessage.chat_id == chat_id, StoredMessage.seq > after)
+        wanted = select(StoredMessage.seq, _CHARACTERS).where(*of_chat).order_by(StoredMessage.seq).limit(_MOST_AT_ONCE)
+        sizes = (await session.execute(wanted)).all()
+        taken, total = 0, 0
+        for _, size in sizes:
+            total += size
+            if taken and total > characters:
+                break
+            taken += 1
+        if not taken:
+            return [], True
+        found = select(StoredMessage).where(*of_chat, StoredMessage.seq <= sizes[taken - 1][0])
+        rows = (await session.scalars(found.order_by(StoredMessage.seq))).all()
+        return rows, taken == len(sizes) < _MOST_AT_ONCE
 
     async def all_messages(self, session: AsyncSession, chats: Sequence[uuid.UUID]) -> Sequence[StoredMessage]:
         """Return the messages of some chats, by chat and in their order."""

@@ -1,6 +1,7 @@
 """The caller's own chats and messages."""
 
 import uuid
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request
@@ -11,7 +12,7 @@ from starlette.responses import Response
 from backend.features.auth.deps import context_of, principal_of
 from backend.features.auth.policies import ACCOUNTS
 from backend.features.history.deps import followers_of, history_of, sending_of
-from backend.features.history.exporting import AllChats, to_json, to_markdown
+from backend.features.history.exporting import Export, JsonWriter, MarkdownWriter, Writer
 from backend.features.history.models import Chat, StoredMessage
 from backend.features.history.schemas import (
     ChatCreate,
@@ -36,6 +37,7 @@ from backend.web.streaming import respond
 
 router = APIRouter(prefix="/api/v1", tags=["history"], route_class=SideRoute, dependencies=[ACCOUNTS])
 ExportFormat = Literal["json", "markdown"]
+_ENDINGS: Mapping[ExportFormat, str] = {"json": "json", "markdown": "md"}
 Wanted = Annotated[
     str | None, Query(min_length=1, max_length=MAX_QUERY, description="Words that its title or a message holds.")
 ]
@@ -118,11 +120,14 @@ async def follow_chat(request: Request, chat_id: uuid.UUID) -> Response:
 @router.get("/chats/{chat_id}/export", response_model=ChatExport)
 async def export_chat(request: Request, chat_id: uuid.UUID, format: ExportFormat = "json") -> Response:  # noqa: A002 (its name outside)
     """Take a chat of yours along, with all its messages: as JSON, or as Markdown to read."""
-    chat, messages = await history_of(request).export_one(principal_of(request), chat_id)
-    written = to_json(chat, messages) if format == "json" else to_markdown(chat, messages)
-    ending, media_type = ("json", JSON) if format == "json" else ("md", "text/markdown; charset=utf-8")
-    headers = {"content-disposition": f'attachment; filename="chat-{chat_id}.{ending}"'}
-    return Response(written, headers=headers, media_type=media_type)
+    service, principal = history_of(request), principal_of(request)
+
+    async def export(_raw: bytes) -> Answer:
+        writer: Writer = JsonWriter(JSON, b"") if format == "json" else MarkdownWriter()
+        return Export(service.export_one(await service.get(principal, chat_id)), writer)
+
+    name = f'attachment; filename="chat-{chat_id}.{_ENDINGS[format]}"'
+    return await respond(request, SideRoute.limits, export, [(b"content-disposition", name.encode())])
 
 
 @router.get("/export", response_model=ChatExport)
@@ -134,7 +139,7 @@ async def export_all(request: Request) -> Response:
     service, principal = history_of(request), principal_of(request)
 
     async def export(_raw: bytes) -> Answer:
-        return AllChats(service.export(principal), service.further(principal))
+        return Export(service.export(principal), JsonWriter(), service.further(principal))
 
     return await respond(request, SideRoute.limits, export)
 

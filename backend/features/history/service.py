@@ -5,6 +5,7 @@ import contextlib
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
+from typing import NamedTuple
 
 from backend.core.db.database import Database
 from backend.core.db.pages import Page, PageQuery
@@ -24,9 +25,21 @@ LAST_MESSAGES = 100
 _MANY = 5_000
 _COUNT_SECONDS = 10.0
 _EXPORT_PIECE = 50
+"""Chats that are read at once while they are small together."""
+_EXPORT_CHARACTERS = 2**21
+"""What is written out from memory at once, about; one message may be longer."""
 _WIPE_SECONDS = 5.0
 
-Exported = tuple[Chat, Sequence[StoredMessage]]
+
+class Piece(NamedTuple):
+    """Some messages of a chat that is taken along, in their order."""
+
+    chat: Chat
+    messages: Sequence[StoredMessage]
+    is_last: bool
+    """Whether the chat ends with them."""
+
+
 Further = Callable[[Principal], AsyncIterator[bytes]]
 
 
@@ -161,20 +174,36 @@ class HistoryService:
             async with asyncio.timeout(_WIPE_SECONDS):
                 await self._upkeep.compact()
 
-    async def export(self, principal: Principal) -> AsyncIterator[Sequence[Exported]]:
-        """Yield all chats of the caller's with their messages, a few at a time, the newest made first."""
+    async def export(self, principal: Principal) -> AsyncIterator[Piece]:
+        """Yield all chats of the caller's, the newest made first; never much more than fits in memory at a time."""
         before: int | None = None
         while True:
             async with self._database.reading() as session:
                 chats = await self._chats.numbers(session, _owner(principal), before, _EXPORT_PIECE)
-                found = await self._chats.all_messages(session, [chat.id for chat in chats])
-            if not chats:
-                return
-            of_chat: dict[uuid.UUID, list[StoredMessage]] = {chat.id: [] for chat in chats}
+                ids = [chat.id for chat in chats]
+                is_small = await self._chats.characters(session, ids) <= _EXPORT_CHARACTERS
+                found = await self._chats.all_messages(session, ids) if is_small else ()
+            of_chat: dict[uuid.UUID, list[StoredMessage]] = {chat_id: [] for chat_id in ids}
             for message in found:
                 of_chat[message.chat_id].append(message)
-            yield [(chat, of_chat[chat.id]) for chat in chats]
+            for chat in chats:
+                if is_small:
+                    yield Piece(chat, of_chat[chat.id], is_last=True)
+                else:
+                    async for piece in self.export_one(chat):
+                        yield piece
+            if not chats:
+                return
             before = chats[-1].number
+
+    async def export_one(self, chat: Chat) -> AsyncIterator[Piece]:
+        """Yield a chat of the caller's with all its messages, some at a time."""
+        after, is_last = 0, False
+        while not is_last:
+            async with self._database.reading() as session:
+                found, is_last = await self._chats.next_messages(session, chat.id, after, _EXPORT_CHARACTERS)
+            yield Piece(chat, found, is_last)
+            after = found[-1].seq if found else after
 
     def also_export(self, further: "Further") -> None:
         """Let people take something more along than their chats."""
@@ -183,12 +212,6 @@ class HistoryService:
     def further(self, principal: Principal) -> AsyncIterator[bytes]:
         """Yield what comes after the chats, as lines of JSON."""
         return self._further(principal)
-
-    async def export_one(self, principal: Principal, chat_id: uuid.UUID) -> Exported:
-        """Return a chat of the caller's with all its messages."""
-        async with self._database.reading() as session:
-            chat = _there(await self._chats.get(session, _owner(principal), chat_id))
-            return chat, await self._chats.all_messages(session, [chat_id])
 
     async def keeps(self, principal: Principal, kind: str, subject_id: uuid.UUID) -> bool:
         """Whether conversations with a key or agent of the caller's are kept."""

@@ -181,6 +181,29 @@ async def test_what_is_taken_along_holds_everything(team_gateway: TeamGateway) -
         assert (await http.get("/api/v1/export")).text == ""
 
 
+async def test_what_is_large_is_taken_along_in_pieces_and_looks_the_same(
+    team_gateway: TeamGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    team_gateway.upstream.script(CHAT, [answer("well")])
+    said: list[dict[str, str]] = []
+    for number in range(4):
+        said.append({"role": "user", "content": f"question {number} " + "x" * 30 * number})
+        await ask(team_gateway, *said)
+        said.append({"role": "assistant", "content": "well"})
+    await ask(team_gateway, {"role": "user", "content": "something else"})
+    async with team_gateway.http("ana") as http:
+        await http.post("/api/v1/chats", json={"title": "Nothing yet"})
+        listed = (await http.get("/api/v1/chats")).json()["items"]
+        paths = ["/api/v1/export", *(f"/api/v1/chats/{chat['id']}/export" for chat in listed)]
+        paths += [f"{path}?format=markdown" for path in paths[1:]]
+        whole = {path: (await http.get(path)).content for path in paths}
+        assert [len(json.loads(line)["messages"]) for line in whole[paths[0]].splitlines()] == [0, 2, 8]
+        for characters, messages_at_once in ((40, 200), (1, 200), (10_000, 3), (0, 1)):
+            monkeypatch.setattr("backend.features.history.service._EXPORT_CHARACTERS", characters)
+            monkeypatch.setattr("backend.features.history.repository._MOST_AT_ONCE", messages_at_once)
+            assert {path: (await http.get(path)).content for path in paths} == whole
+
+
 async def test_nobody_reaches_a_chat_of_somebody_elses_by_any_route(team_gateway: TeamGateway) -> None:
     team_gateway.upstream.script(CHAT, [answer("one")])
     await ask(team_gateway, {"role": "user", "content": "mine"})

@@ -6,12 +6,13 @@ from datetime import UTC, datetime
 import pytest
 
 from backend.features.auth.principal import Principal
-from backend.features.history.exporting import to_markdown
+from backend.features.history.exporting import MarkdownWriter
 from backend.features.history.models import Chat, StoredMessage
 from backend.features.history.places import Recent
 from backend.features.history.placing import title_of
 from backend.features.history.search import fold, postgresql_query, sqlite_query, words_of
 from backend.features.history.sending import replay
+from backend.features.history.service import Piece
 from backend.features.history.switches import Switches
 from backend.features.history.turns import Turn
 from backend.llm.names import parse_name
@@ -108,7 +109,11 @@ def test_a_chat_is_told_again_along_the_branch_of_its_last_answer() -> None:
 
 def test_markdown_is_for_people() -> None:
     chat = Chat(title="A\nchat", created_at=NOW, model="m")
-    text = to_markdown(chat, [kept(1, "user", "hi", None), kept(2, "assistant", "calls", 1, "interrupted")]).decode()
+    messages = [kept(1, "user", "hi", None), kept(2, "assistant", "calls", 1, "interrupted")]
+    writer = MarkdownWriter()
+    text = writer.write(Piece(chat, messages, is_last=True)).decode()
+    pieces = Piece(chat, messages[:1], is_last=False), Piece(chat, messages[1:], is_last=True)
+    assert b"".join(map(writer.write, pieces)).decode() == text
     assert text == (
         "# A chat\n\n2026-11-26 12:30 UTC, m\n\n## You\n\nhi\n\n## Answer (interrupted)\n\ncalls\n\nCalls `f`\n"
     )
