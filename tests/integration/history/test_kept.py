@@ -33,7 +33,7 @@ def slow_answer(*texts: str, delay: float = 0.1, hang: float = 0.0, cut: bool = 
 async def test_nothing_is_asked_of_the_store_between_the_first_and_the_last_token(
     statements: list[str], team_gateway: TeamGateway
 ) -> None:
-    team_gateway.upstream.script(CHAT, [answer("hi"), slow_answer(*[f"{n} " for n in range(8)], delay=0.15)])
+    team_gateway.upstream.script(CHAT, [answer("hi"), slow_answer(*[f"{n} " for n in range(8)], delay=0.08)])
     counts: list[int] = []
     await ask(team_gateway, {"role": "user", "content": "hello"})  # the first connection has been prepared then
     statements.clear()
