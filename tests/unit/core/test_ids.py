@@ -1,15 +1,23 @@
 """Ids from the pool."""
 
 import os
+import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 
 from backend.core.ids import new_id
 
 
-def test_an_id_is_a_random_uuid() -> None:
-    made = new_id()
-    assert (made.version, made.variant) == (4, uuid.RFC_4122)
+def test_ids_grow_with_time_and_the_rest_of_them_is_random() -> None:
+    before = time.time_ns() // 1_000_000
+    made = [new_id() for _ in range(1_000)]
+    after = time.time_ns() // 1_000_000
+    assert {(one.version, one.variant) for one in made} == {(7, uuid.RFC_4122)}
+    times = [one.int >> 80 for one in made]
+    assert times == sorted(times)
+    assert before <= times[0] <= times[-1] <= after
+    for bit in (*range(62), *range(64, 76)):
+        assert 350 < sum(one.int >> bit & 1 for one in made) < 650, "more than nine deviations of a fair coin"
 
 
 def test_no_id_comes_twice_whatever_thread_asks() -> None:
