@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from backend.adapters.vectors import rows
 from backend.adapters.vectors.folder_lock import FolderLock
@@ -21,12 +21,28 @@ _log = get_logger(__name__)
 
 Result = TypeVar("Result")
 
-_SMALLEST, _LARGEST = 8, 32
+_SMALLEST = 8
 """A batch of four takes nearly as long as one of eight: most of it is the same for any."""
-_SLOW, _FAST = 0.04, 0.02
-"""Seconds of a batch above which the next is smaller, and below which it is larger."""
-_REST = 1.5
-"""How long the writer rests, in times of what the batch took."""
+
+
+class Pace(NamedTuple):
+    """How fast vectors are written."""
+
+    largest: int
+    """Vectors of one batch."""
+    slow: float
+    """Seconds of a batch above which the next is smaller."""
+    fast: float
+    """Those below which it is larger."""
+    rest: float
+    """How long the writer rests, in times of what the batch took."""
+
+
+GENTLE = Pace(largest=32, slow=0.04, fast=0.02, rest=1.5)
+"""While answers stream."""
+ALONE = Pace(largest=1_000, slow=60.0, fast=30.0, rest=0.0)
+"""Where nothing else runs in this process."""
+
 _READERS = 2
 _DAMAGED = "the index of vectors cannot be read; it is being rebuilt"
 
@@ -37,8 +53,9 @@ class EmbeddedChroma:
     A folder that cannot be opened is left for a fresh one beside it: what was in it is rebuilt from the database.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, pace: Pace = GENTLE) -> None:
         self._folder = folder
+        self._pace = pace
         self._lock = FolderLock(folder)
         self._client: Any = None
         self._collections: dict[str, Any] = {}
@@ -128,11 +145,11 @@ class EmbeddedChroma:
             started = time.perf_counter()
             await self._in(self._writer, work)
             took = time.perf_counter() - started
-            if took > _SLOW:
+            if took > self._pace.slow:
                 self._batch = max(_SMALLEST, self._batch // 2)
-            elif took < _FAST:
-                self._batch = min(_LARGEST, self._batch * 2)
-            await asyncio.sleep(took * _REST)
+            elif took < self._pace.fast:
+                self._batch = min(self._pace.largest, self._batch * 2)
+            await asyncio.sleep(took * self._pace.rest)
 
     async def _in(self, threads: ThreadPoolExecutor, work: Callable[[], Result]) -> Result:
         return await asyncio.get_running_loop().run_in_executor(threads, _told, work)
