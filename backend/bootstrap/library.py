@@ -41,6 +41,6 @@ async def open_library(
         indexer=vectors.indexer,
         chats=chats,
         on_ready=vectors.upkeep.look,
-        publish=ground.bus.publish,
+        bus=ground.bus,
     )
     return Library(await stack.enter_async_context(opened), vectors)

@@ -8,7 +8,7 @@ import pytest
 from pydantic import SecretStr
 
 from backend.core.config import Settings
-from backend.features.live.events import LiveEvent
+from backend.features.live.events import LiveEvent, Topic
 from tests.fakes.chats import FakeReader
 from tests.fixtures.redis import RedisServer
 from tests.integration.live.conftest import PASSWORD, Live, User, serve, until
@@ -37,11 +37,13 @@ async def test_each_hears_the_other_and_nobody_hears_twice(two: tuple[Live, Live
     near, far = await one.client(ada.token), await other.client(ada.token)
     for client in (near, far):
         assert await client.ask("join_chat", chat_id=str(CHAT)) == {"ok": True}
-    await until(lambda: CHAT in one.container.bus._elsewhere and CHAT in other.container.bus._elsewhere)  # type: ignore[attr-defined]
+    await until(
+        lambda: Topic.chat(CHAT) in one.container.bus._elsewhere and Topic.chat(CHAT) in other.container.bus._elsewhere
+    )  # type: ignore[attr-defined]
     for number in range(20):
-        one.container.bus.publish(LiveEvent(CHAT, "message_delta", {"n": number}))
-    one.container.bus.publish(LiveEvent(OTHER, "chat_updated", {}))
-    one.container.bus.publish(LiveEvent(CHAT, "message_completed", {}))
+        one.container.bus.publish(LiveEvent(Topic.chat(CHAT), "message_delta", {"n": number}))
+    one.container.bus.publish(LiveEvent(Topic.chat(OTHER), "chat_updated", {}))
+    one.container.bus.publish(LiveEvent(Topic.chat(CHAT), "message_completed", {}))
     for client in (near, far):
         await client.until_heard("message_completed")
         assert [data["n"] for data in client.named("message_delta")] == list(range(20))
@@ -57,7 +59,7 @@ async def test_rights_and_users_end_in_both(two: tuple[Live, Live], ada: User) -
     far = await other.client(ada.token)
     await far.ask("join_chat", chat_id=str(CHAT))
     one.reader.readers.clear()
-    one.container.bus.evict(CHAT)
+    one.container.bus.evict(Topic.chat(CHAT))
     await far.until_heard("left_chat")
     assert other.rooms(far) == set()
     one.container.bus.disconnect_user(ada.id)
@@ -71,5 +73,5 @@ async def test_without_redis_each_serves_its_own(two: tuple[Live, Live], ada: Us
     redis_server.stop()
     client = await one.client(ada.token)
     await client.ask("join_chat", chat_id=str(CHAT))
-    one.container.bus.publish(LiveEvent(CHAT, "message_completed", {}))
+    one.container.bus.publish(LiveEvent(Topic.chat(CHAT), "message_completed", {}))
     await client.until_heard("message_completed")
