@@ -12,8 +12,8 @@ import structlog
 from backend.core.shared import SharedStore, open_shared_store
 from backend.features.live import bus as module
 from backend.features.live.bus import MemoryBus
-from backend.features.live.events import DELTA, MOST_CHARACTERS, LiveEvent, Topic
-from backend.features.live.shared_bus import SharedBus
+from backend.features.live.events import DELTA, KINDS, MOST_CHARACTERS, LiveEvent, Topic
+from backend.features.live.shared_bus import LIST_SECONDS, SharedBus
 from tests.fixtures.redis import RedisServer, redis_server
 
 __all__ = ["redis_server"]
@@ -96,6 +96,46 @@ async def test_nobody_hears_of_other_chats(pair: Pair) -> None:
         pair.teller.publish(event("chat_updated"))
         assert await heard(events, 1) == [event("chat_updated")]
         assert await heard(others, 1) == [event(topic=OTHER)]
+
+
+async def test_topics_of_each_kind_are_heard_and_one_id_is_not_another_kinds(pair: Pair) -> None:
+    topics = [Topic(kind, CHAT.id) for kind in KINDS]
+    async with contextlib.AsyncExitStack() as stack:
+        heard_of = [await stack.enter_async_context(pair.hearer.subscribe(topic)) for topic in topics[1:]]
+        await until(lambda: all(pair.teller.is_watched(topic) for topic in topics[1:]))
+        assert not pair.teller.is_watched(topics[0])
+        for topic in topics:
+            pair.teller.publish(event("document_progress", topic, document_id=str(topic)))
+        for topic, events in zip(topics[1:], heard_of, strict=True):
+            pair.teller.publish(event("document_progress", topic, last=True))
+            told = await heard(events, 2)
+            assert told == [
+                event("document_progress", topic, document_id=str(topic)),
+                event("document_progress", topic, last=True),
+            ]
+        pair.teller.evict(topics[0])
+        pair.teller.evict(topics[1])
+        async with asyncio.timeout(SECONDS):
+            assert [one async for one in heard_of[0]] == []
+        pair.teller.publish(event("document_progress", topics[2]))
+        assert await heard(heard_of[1], 1) == [event("document_progress", topics[2])]
+
+
+async def test_channels_of_other_names_are_no_topics(redis_server: RedisServer) -> None:
+    names = ("orders", "secret:" + str(CHAT.id), "chat:", "document:x", str(CHAT.id), "collection")
+    async with (
+        two_processes(redis_server.url) as pair,
+        open_shared_store(redis_server.url) as store,
+        pair.hearer.subscribe(CHAT),
+    ):
+        channels = store.client.pubsub()
+        await channels.subscribe(*(f"passerelle:live:{name}" for name in names))
+        bus = pair.teller
+        assert isinstance(bus, SharedBus)
+        await until(lambda: pair.teller.is_watched(CHAT))
+        await asyncio.sleep(LIST_SECONDS * 1.5)
+        assert bus._elsewhere == {CHAT}
+        await channels.aclose()
 
 
 async def test_many_listeners_each_hear_once(pair: Pair) -> None:

@@ -83,10 +83,10 @@ class Intake:
         await self._blobs.put(file_key(document_id, _FIRST), file.path)
         async with self._dropped_if_refused(document_id, _FIRST), self._database.transaction() as session:
             added = await self._show(session, caller, entity, document_id, file)
-        await self._settle(document_id)
         if added.is_new:
-            self._changed(added.view.document)
-        else:
+            self._changed(added.view.document)  # before anything else becomes of it
+        await self._settle(document_id)
+        if not added.is_new:
             await self._blobs.delete(file_key(document_id, _FIRST))
         return added
 
@@ -108,8 +108,8 @@ class Intake:
             document.version = version
             _queue(document)
             await self._service.note(session, caller, "document.replace", document)
-        await self._settle(document_id)
         self._changed(document)
+        await self._settle(document_id)
         return Added(DocumentView(document, place.entity, place.is_writable), is_new=True)
 
     async def _replaceable(

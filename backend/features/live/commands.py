@@ -165,9 +165,12 @@ class Commands:
             member.scope, member.principal = scope, principal
             self._track(member)
 
+    def rights_changed(self) -> None:
+        """Have whoever is about to join anything asked about once more."""
+        self._evictions += 1
+
     async def look_again(self, topic: Topic) -> list[Member]:
         """Put out who may not read a topic any more and return them; whoever cannot be asked about is put out, too."""
-        self._evictions += 1
         return [one for one in self._members.listening(topic) if not await self._stays(one, topic, is_sure=False)]
 
     async def look_over(self, member: Member) -> list[Topic]:

@@ -92,6 +92,7 @@ class LiveSockets:
 
     def look_again(self, topic: Topic) -> None:
         """Put out who may not read a topic any more."""
+        self._commands.rights_changed()
         if self._members.listening(topic):
             self._spawn(self._look_again(topic))
 

@@ -22,7 +22,7 @@ SENTENCES = {
     "": "a valid API key is needed",
     "wrong": "this API key is not valid here",
     "eyJhbGciOiJub25lIn0.e30.": "this access token is no longer valid",
-    OPERATOR_KEY: "only accounts can listen to chats",
+    OPERATOR_KEY: "only accounts can listen to chats and documents",
 }
 
 
