@@ -48,7 +48,6 @@ from backend.features.knowledge.augmenter import KnowledgeAugmenter
 from backend.features.knowledge.deps import Knowledge
 from backend.features.knowledge.retrieval import Retrieval
 from backend.features.live.bus import LiveBus
-from backend.features.live.events import Readers
 from backend.features.live.sockets import LiveSockets
 from backend.features.memory.augmenter import MemoryAugmenter
 from backend.features.memory.deps import Memories
@@ -121,12 +120,7 @@ async def open_container(settings: Settings) -> AsyncIterator[Container]:
         memories.use_vectors(library.vectors.searched, library.vectors.is_ours)
         agents = AgentService(ground.database, index, catalog, ground.audit)
         authenticator = _build_authenticator(settings, accepted, ground.accounts, ground.keys, ground.shared)
-        readers: Readers = {
-            "chat": history.service,
-            "document": library.knowledge.documents,
-            "collection": library.knowledge.collections,
-        }
-        hall = open_sockets(authenticator, ground.running, ground.bus, readers)
+        hall = open_sockets(authenticator, ground.running, ground.bus, library.readers(history.service))
         yield Container(
             settings=settings,
             database=ground.database,

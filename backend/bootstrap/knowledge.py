@@ -65,11 +65,7 @@ async def open_knowledge(
         ingestion = Ingestion(jobs, blobs, reading.reader, indexer or KeywordOnly(), scratch, on_ready)
         dispatcher = Dispatcher(jobs, ingestion, progress, slots=wanted.slots, only=only)
         stack.push_async_callback(dispatcher.aclose)
-
-        def changed(document: Document) -> None:
-            progress.tell_of(document)
-            dispatcher.interrupt(document.id)
-
+        changed = _telling(progress, dispatcher)
         places = Places(chats or NoChats())
         documents = DocumentService(database, blobs, places, audit, changed)
         yield Knowledge(
@@ -83,6 +79,16 @@ async def open_knowledge(
             wanted.document_bytes,
             reading.reads_images,
         )
+
+
+def _telling(progress: Progress, dispatcher: Dispatcher) -> Callable[[Document], None]:
+    """Return what is told of every document that something else was decided of."""
+
+    def changed(document: Document) -> None:
+        progress.tell_of(document)
+        dispatcher.interrupt(document.id)
+
+    return changed
 
 
 def _prepared(folder: Path) -> Path:
