@@ -120,7 +120,7 @@ async def open_container(settings: Settings) -> AsyncIterator[Container]:
         memories.use_vectors(library.vectors.searched, library.vectors.is_ours)
         agents = AgentService(ground.database, index, catalog, ground.audit)
         authenticator = _build_authenticator(settings, accepted, ground.accounts, ground.keys, ground.shared)
-        hall = open_sockets(authenticator, ground.running, ground.bus, history.service)
+        hall = open_sockets(authenticator, ground.running, ground.bus, library.readers(history.service))
         yield Container(
             settings=settings,
             database=ground.database,

@@ -20,10 +20,11 @@ from backend.features.knowledge.document_service import DocumentService
 from backend.features.knowledge.ingestion import Ingestion
 from backend.features.knowledge.intake import Intake
 from backend.features.knowledge.jobs import Jobs
+from backend.features.knowledge.models import Document
 from backend.features.knowledge.places import Places
 from backend.features.knowledge.ports import ChatReader, Indexer, KeywordOnly, NoChats
 from backend.features.knowledge.progress import Progress
-from backend.features.live.events import LiveEvent
+from backend.features.live.bus import LiveBus, MemoryBus
 
 _SCRATCH = "scratch"
 _OLD_SECONDS = 24 * 3600
@@ -40,7 +41,7 @@ async def open_knowledge(
     chats: ChatReader | None = None,
     only: frozenset[uuid.UUID] | None = None,
     on_ready: Callable[[], None] = lambda: None,
-    publish: Callable[[LiveEvent], None] = lambda _event: None,
+    bus: LiveBus | None = None,
 ) -> AsyncIterator[Knowledge]:
     """Yield the services; `start` of the dispatcher is for whoever serves.
 
@@ -52,31 +53,42 @@ async def open_knowledge(
         chats: knows whose chats are whose; None where no chats are kept.
         only: documents to work on; None for all.
         on_ready: told when a document is ready.
-        publish: tells whoever listens to a chat.
+        bus: tells whoever listens; None where nobody does.
     """
     wanted = settings.knowledge
     scratch = _prepared(settings.data_dir / _SCRATCH)
     async with contextlib.AsyncExitStack() as stack:
         blobs = await open_blobs(settings, stack, scratch)
         reading = build_reading(settings, stack)
-        jobs, progress = Jobs(database, wanted.lease_seconds), Progress(publish)
+        bus = bus or MemoryBus()
+        jobs, progress = Jobs(database, wanted.lease_seconds), Progress(bus)
         ingestion = Ingestion(jobs, blobs, reading.reader, indexer or KeywordOnly(), scratch, on_ready)
         dispatcher = Dispatcher(jobs, ingestion, progress, slots=wanted.slots, only=only)
         stack.push_async_callback(dispatcher.aclose)
-        told = dispatcher.interrupt
+        changed = _telling(progress, dispatcher)
         places = Places(chats or NoChats())
-        documents = DocumentService(database, blobs, places, audit, told)
+        documents = DocumentService(database, blobs, places, audit, changed)
         yield Knowledge(
-            CollectionService(database, audit, told),
+            CollectionService(database, audit, dispatcher.interrupt, bus),
             documents,
-            Intake(database, blobs, places, documents, queued=wanted.queued_documents, interrupt=told),
-            DocumentAdministration(database, documents, told),
+            Intake(database, blobs, places, documents, queued=wanted.queued_documents, changed=changed),
+            DocumentAdministration(database, documents, changed),
             dispatcher,
             progress,
             scratch,
             wanted.document_bytes,
             reading.reads_images,
         )
+
+
+def _telling(progress: Progress, dispatcher: Dispatcher) -> Callable[[Document], None]:
+    """Return what is told of every document that something else was decided of."""
+
+    def changed(document: Document) -> None:
+        progress.tell_of(document)
+        dispatcher.interrupt(document.id)
+
+    return changed
 
 
 def _prepared(folder: Path) -> Path:

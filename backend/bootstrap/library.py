@@ -12,6 +12,7 @@ from backend.features.generation.service import GenerationService
 from backend.features.knowledge.deps import Knowledge
 from backend.features.knowledge.ports import ChatReader
 from backend.features.knowledge.retrieval import Retrieval
+from backend.features.live.events import Readers
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +21,10 @@ class Library:
 
     knowledge: Knowledge
     vectors: Vectors
+
+    def readers(self, chats: ChatReader) -> Readers:
+        """Return who knows what a socket may listen to."""
+        return {"chat": chats, "document": self.knowledge.documents, "collection": self.knowledge.collections}
 
 
 async def open_library(
@@ -41,6 +46,6 @@ async def open_library(
         indexer=vectors.indexer,
         chats=chats,
         on_ready=vectors.upkeep.look,
-        publish=ground.bus.publish,
+        bus=ground.bus,
     )
     return Library(await stack.enter_async_context(opened), vectors)

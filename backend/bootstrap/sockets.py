@@ -10,7 +10,7 @@ from backend.core.shared import SharedStore
 from backend.features.auth.running import RunningCalls
 from backend.features.auth.service import Authenticator
 from backend.features.live.bus import MemoryBus
-from backend.features.live.events import ChatReader
+from backend.features.live.events import Readers
 from backend.features.live.shared_bus import SharedBus
 from backend.features.live.sockets import LiveSockets
 
@@ -58,10 +58,10 @@ async def open_bus(store: SharedStore | None, key: bytes) -> AsyncIterator[Memor
 
 @contextlib.asynccontextmanager
 async def open_sockets(
-    authenticator: Authenticator, running: RunningCalls, bus: MemoryBus | SharedBus, reader: ChatReader
+    authenticator: Authenticator, running: RunningCalls, bus: MemoryBus | SharedBus, readers: Readers
 ) -> AsyncIterator[LiveSockets]:
-    """Yield the sockets, which hear of the chats that this reader lets them."""
-    sockets = LiveSockets(authenticator, running, bus, reader)
+    """Yield the sockets, which hear of what these readers let them."""
+    sockets = LiveSockets(authenticator, running, bus, readers)
     try:
         yield sockets
     finally:

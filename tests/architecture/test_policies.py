@@ -17,6 +17,7 @@ from backend.features.auth.running import RunningCalls
 from backend.features.auth.service import Authenticator
 from backend.features.live.bus import MemoryBus
 from backend.features.live.commands import EVENTS, SocketPolicy
+from backend.features.live.events import KINDS
 from backend.features.live.sockets import LiveSockets
 from backend.web.side_api import SideRoute
 
@@ -31,8 +32,8 @@ limited per address and per account."""
 
 
 SOCKET_EVENTS = {
-    "join_chat": "readers of the chat",
-    "leave_chat": "accounts",
+    **dict.fromkeys(("join_chat", "join_document", "join_collection"), "readers of the topic"),
+    **dict.fromkeys(("leave_chat", "leave_document", "leave_collection"), "accounts"),
     "typing": "members of the chat's room",
     "renew": "accounts",
 }
@@ -137,7 +138,7 @@ class Nobody:
 
 
 async def test_sockets_take_no_other_events() -> None:
-    sockets = LiveSockets(Authenticator([]), RunningCalls(), MemoryBus(), Nobody())
+    sockets = LiveSockets(Authenticator([]), RunningCalls(), MemoryBus(), dict.fromkeys(KINDS, Nobody()))
     sockets._build(importlib.import_module("socketio"))
     assert set(sockets.server.handlers) == {"/"}
     assert set(sockets.server.handlers["/"]) == {*SOCKET_EVENTS, "connect", "disconnect", "*"}

@@ -12,15 +12,15 @@ import structlog
 from backend.core.shared import SharedStore, open_shared_store
 from backend.features.live import bus as module
 from backend.features.live.bus import MemoryBus
-from backend.features.live.events import DELTA, MOST_CHARACTERS, LiveEvent
-from backend.features.live.shared_bus import SharedBus
+from backend.features.live.events import DELTA, KINDS, MOST_CHARACTERS, LiveEvent, Topic
+from backend.features.live.shared_bus import LIST_SECONDS, SharedBus
 from tests.fixtures.redis import RedisServer, redis_server
 
 __all__ = ["redis_server"]
 
 SECONDS = 15.0
 KEY = b"k" * 32
-CHAT, OTHER = uuid.UUID(int=1), uuid.UUID(int=2)
+CHAT, OTHER = Topic.chat(uuid.UUID(int=1)), Topic.chat(uuid.UUID(int=2))
 AnyBus = MemoryBus | SharedBus
 
 
@@ -70,8 +70,8 @@ async def until(holds: Callable[[], bool]) -> None:
             await asyncio.sleep(0.01)
 
 
-def event(name: str = "message_created", chat_id: uuid.UUID = CHAT, **data: object) -> LiveEvent:
-    return LiveEvent(chat_id, name, data)
+def event(name: str = "message_created", topic: Topic = CHAT, **data: object) -> LiveEvent:
+    return LiveEvent(topic, name, data)
 
 
 async def heard(events: AsyncIterator[LiveEvent], count: int) -> list[LiveEvent]:
@@ -92,10 +92,50 @@ async def test_who_listens_hears_everything_in_order(pair: Pair) -> None:
 async def test_nobody_hears_of_other_chats(pair: Pair) -> None:
     async with pair.hearer.subscribe(CHAT) as events, pair.hearer.subscribe(OTHER) as others:
         await until(lambda: pair.teller.is_watched(CHAT) and pair.teller.is_watched(OTHER))
-        pair.teller.publish(event(chat_id=OTHER))
+        pair.teller.publish(event(topic=OTHER))
         pair.teller.publish(event("chat_updated"))
         assert await heard(events, 1) == [event("chat_updated")]
-        assert await heard(others, 1) == [event(chat_id=OTHER)]
+        assert await heard(others, 1) == [event(topic=OTHER)]
+
+
+async def test_topics_of_each_kind_are_heard_and_one_id_is_not_another_kinds(pair: Pair) -> None:
+    topics = [Topic(kind, CHAT.id) for kind in KINDS]
+    async with contextlib.AsyncExitStack() as stack:
+        heard_of = [await stack.enter_async_context(pair.hearer.subscribe(topic)) for topic in topics[1:]]
+        await until(lambda: all(pair.teller.is_watched(topic) for topic in topics[1:]))
+        assert not pair.teller.is_watched(topics[0])
+        for topic in topics:
+            pair.teller.publish(event("document_progress", topic, document_id=str(topic)))
+        for topic, events in zip(topics[1:], heard_of, strict=True):
+            pair.teller.publish(event("document_progress", topic, last=True))
+            told = await heard(events, 2)
+            assert told == [
+                event("document_progress", topic, document_id=str(topic)),
+                event("document_progress", topic, last=True),
+            ]
+        pair.teller.evict(topics[0])
+        pair.teller.evict(topics[1])
+        async with asyncio.timeout(SECONDS):
+            assert [one async for one in heard_of[0]] == []
+        pair.teller.publish(event("document_progress", topics[2]))
+        assert await heard(heard_of[1], 1) == [event("document_progress", topics[2])]
+
+
+async def test_channels_of_other_names_are_no_topics(redis_server: RedisServer) -> None:
+    names = ("orders", "secret:" + str(CHAT.id), "chat:", "document:x", str(CHAT.id), "collection")
+    async with (
+        two_processes(redis_server.url) as pair,
+        open_shared_store(redis_server.url) as store,
+        pair.hearer.subscribe(CHAT),
+    ):
+        channels = store.client.pubsub()
+        await channels.subscribe(*(f"passerelle:live:{name}" for name in names))
+        bus = pair.teller
+        assert isinstance(bus, SharedBus)
+        await until(lambda: pair.teller.is_watched(CHAT))
+        await asyncio.sleep(LIST_SECONDS * 1.5)
+        assert bus._elsewhere == {CHAT}
+        await channels.aclose()
 
 
 async def test_many_listeners_each_hear_once(pair: Pair) -> None:
@@ -126,18 +166,18 @@ async def test_an_evicted_chats_subscriptions_end_and_others_go_on(pair: Pair) -
         pair.teller.evict(CHAT)
         async with asyncio.timeout(SECONDS):
             assert [one async for one in events] == []
-        pair.teller.publish(event(chat_id=OTHER))
-        assert await heard(others, 1) == [event(chat_id=OTHER)]
+        pair.teller.publish(event(topic=OTHER))
+        assert await heard(others, 1) == [event(topic=OTHER)]
 
 
 async def test_orders_reach_every_process_once(pair: Pair) -> None:
     class Orders:
         def __init__(self) -> None:
-            self.looked: list[uuid.UUID] = []
+            self.looked: list[Topic] = []
             self.cut: list[uuid.UUID] = []
 
-        def look_again(self, chat_id: uuid.UUID) -> None:
-            self.looked.append(chat_id)
+        def look_again(self, topic: Topic) -> None:
+            self.looked.append(topic)
 
         def disconnect(self, user_id: uuid.UUID) -> None:
             self.cut.append(user_id)
@@ -146,8 +186,8 @@ async def test_orders_reach_every_process_once(pair: Pair) -> None:
     pair.hearer.obey(orders)
     await asyncio.sleep(0.2)
     pair.teller.evict(CHAT)
-    pair.teller.disconnect_user(OTHER)
-    await until(lambda: (orders.looked, orders.cut) == ([CHAT], [OTHER]))
+    pair.teller.disconnect_user(OTHER.id)
+    await until(lambda: (orders.looked, orders.cut) == ([CHAT], [OTHER.id]))
 
 
 async def test_a_slow_listener_loses_deltas_first_and_holds_up_nobody(
@@ -160,7 +200,7 @@ async def test_a_slow_listener_loses_deltas_first_and_holds_up_nobody(
         for number in range(50):
             pair.teller.publish(event(DELTA, number=number))
         pair.teller.publish(event("message_completed"))
-        pair.teller.publish(event(chat_id=OTHER))
+        pair.teller.publish(event(topic=OTHER))
         await heard(other, 1)
         names = [one.name for one in await heard(slow, 10)]
         assert (names[0], names[-1], names.count(DELTA)) == ("message_created", "message_completed", 8)
@@ -201,8 +241,8 @@ async def test_without_redis_a_process_tells_its_own_and_all_hear_again_when_it_
             redis_server.start()
             await until(lambda: pair.teller.is_watched(OTHER))
             pair.teller.publish(event("chat_updated", number=2))
-            pair.teller.publish(event(chat_id=OTHER))
-            assert (await heard(late, 1))[0].chat_id == OTHER
+            pair.teller.publish(event(topic=OTHER))
+            assert (await heard(late, 1))[0].topic == OTHER
             assert [one.data for one in await heard(near, 1)] == [{"number": 2}]
             async with asyncio.timeout(SECONDS):
                 while (await anext(far)).data != {"number": 2}:
@@ -213,8 +253,8 @@ async def test_what_is_not_from_a_gateway_is_not_believed(redis_server: RedisSer
     async with two_processes(redis_server.url) as pair, pair.hearer.subscribe(CHAT) as events:
         await until(lambda: pair.teller.is_watched(CHAT))
         with structlog.testing.capture_logs() as logs:
-            for forged in ("", "x" * 100, '{"name":"chat_deleted","subject":"' + str(CHAT) + '"}'):
-                redis_server.ask("PUBLISH", f"passerelle:live:chat:{CHAT}", forged)
+            for forged in ("", "x" * 100, '{"name":"chat_deleted","subject":"' + str(CHAT.id) + '"}'):
+                redis_server.ask("PUBLISH", f"passerelle:live:{CHAT}", forged)
                 redis_server.ask("PUBLISH", "passerelle:live:orders", forged)
             pair.teller.publish(event("chat_updated"))
             assert [one.name for one in await heard(events, 1)] == ["chat_updated"]

@@ -12,7 +12,7 @@ from backend.features.auth.principal import Principal
 from backend.features.history.encoders import HEARTBEAT, SSE, write_event
 from backend.features.history.service import HistoryService
 from backend.features.live.bus import LiveBus
-from backend.features.live.events import LiveEvent
+from backend.features.live.events import LiveEvent, Topic
 
 HEARTBEAT_SECONDS = 15.0
 
@@ -121,7 +121,7 @@ class Following:
     async def _subscribe(self) -> bool:
         if not await self._service.may_read(self._principal, self._chat_id):
             return False
-        self._events = await self._stack.enter_async_context(self._bus.subscribe(self._chat_id))
+        self._events = await self._stack.enter_async_context(self._bus.subscribe(Topic.chat(self._chat_id)))
         return True
 
 

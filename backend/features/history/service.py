@@ -19,6 +19,7 @@ from backend.features.history.switches import Switches
 from backend.features.history.turns import keepable
 from backend.features.history.upkeep import Upkeep
 from backend.features.live.bus import LiveBus
+from backend.features.live.events import Topic
 
 LAST_MESSAGES = 100
 """Messages that come with a chat; the others come in pieces."""
@@ -163,7 +164,7 @@ class HistoryService:
             if not await self._chats.remove(session, _owner(principal), chat_id):
                 raise NotFound(_NO_CHAT)
         self._counts.pop(_owner(principal), None)
-        self._bus.evict(chat_id)
+        self._bus.evict(Topic.chat(chat_id))
 
     async def remove_all(self, principal: Principal) -> None:
         """Remove all chats of the caller's, off the disk too; a large index is wiped by `Upkeep` in its own time."""

@@ -12,7 +12,7 @@ from typing import Any
 from backend.core.logging import get_logger
 from backend.features.generation.transcript import Transcript
 from backend.features.live.bus import LiveBus
-from backend.features.live.events import LiveEvent
+from backend.features.live.events import LiveEvent, Topic
 
 _log = get_logger(__name__)
 
@@ -23,10 +23,10 @@ _LOOK_SECONDS = 0.5
 class Running:
     """An answer that is under way."""
 
-    __slots__ = ("_transcript", "chat_id", "message_id", "told")
+    __slots__ = ("_transcript", "message_id", "told", "topic")
 
     def __init__(self, chat_id: uuid.UUID, message_id: uuid.UUID, transcript: Transcript) -> None:
-        self.chat_id = chat_id
+        self.topic = Topic.chat(chat_id)
         self.message_id = message_id
         self.told = 0
         self._transcript = transcript
@@ -73,18 +73,18 @@ class Teller:
         """Tell what was asked, and from now on what is answered."""
         self._running[running.message_id] = running
         self._has_work.set()
-        if self._bus.is_watched(running.chat_id):
+        if self._bus.is_watched(running.topic):
             answer = {"message_id": str(running.message_id), "role": "assistant", "content": "", "status": "pending"}
             for turn in (*turns, answer):
-                self._bus.publish(LiveEvent(running.chat_id, "message_created", turn))
+                self._bus.publish(LiveEvent(running.topic, "message_created", turn))
 
     def end(self, message_id: uuid.UUID, values: Mapping[str, Any]) -> None:
         """Tell how an answer ended."""
         running = self._running.pop(message_id, None)
-        if running is not None and self._bus.is_watched(running.chat_id):
+        if running is not None and self._bus.is_watched(running.topic):
             names = ("content", "thinking", "tool_calls", "status", "error", "prompt_tokens", "completion_tokens", "ms")
             told = {"message_id": str(message_id), **{name: values[name] for name in names}}
-            self._bus.publish(LiveEvent(running.chat_id, "message_completed", told))
+            self._bus.publish(LiveEvent(running.topic, "message_completed", told))
 
     async def _run(self) -> None:
         while True:
@@ -99,8 +99,8 @@ class Teller:
             await asyncio.sleep(DELTA_SECONDS if is_watched else _LOOK_SECONDS)
 
     def _tell(self) -> bool:
-        watched = [running for running in self._running.values() if self._bus.is_watched(running.chat_id)]
+        watched = [running for running in self._running.values() if self._bus.is_watched(running.topic)]
         for running in watched:
             if (news := running.news()) is not None:
-                self._bus.publish(LiveEvent(running.chat_id, "message_delta", news))
+                self._bus.publish(LiveEvent(running.topic, "message_delta", news))
         return bool(watched)

@@ -16,10 +16,10 @@ from backend.features.knowledge.states import Status
 class DocumentAdministration:
     """Lists documents by status; tries again, or no longer."""
 
-    def __init__(self, database: Database, documents: DocumentService, interrupt: Callable[[uuid.UUID], None]) -> None:
+    def __init__(self, database: Database, documents: DocumentService, changed: Callable[[Document], None]) -> None:
         self._database = database
         self._service = documents
-        self._interrupt = interrupt
+        self._changed = changed
         self._documents = Documents()
 
     async def page(self, status: Status | None, query: PageQuery) -> Page[Document]:
@@ -50,5 +50,5 @@ class DocumentAdministration:
                 raise Conflict(f"this document is {document.status}; only {' and '.join(possible)} ones are for this")
             document.status, document.error, document.not_before, document.attempts = wanted, None, None, 0
             await self._service.note(session, caller, f"document.{verb}", document)
-        self._interrupt(document_id)
+        self._changed(document)
         return document

@@ -13,6 +13,8 @@ from backend.features.auth.principal import Permission, Principal
 from backend.features.knowledge.entities import Entity, EntityKind
 from backend.features.knowledge.models import Collection, CollectionShare
 from backend.features.knowledge.repository import Collections, Documents, listed_collections
+from backend.features.live.bus import LiveBus
+from backend.features.live.events import Topic
 
 MAX_COLLECTIONS = 200
 """One account may have."""
@@ -43,12 +45,16 @@ class CollectionService:
         database: the store.
         audit: who did what.
         interrupt: told of every document that is to be removed.
+        bus: those who listen to a collection, or to its documents, are looked at again when its readers change.
     """
 
-    def __init__(self, database: Database, audit: AuditLog, interrupt: Callable[[uuid.UUID], None]) -> None:
+    def __init__(
+        self, database: Database, audit: AuditLog, interrupt: Callable[[uuid.UUID], None], bus: LiveBus
+    ) -> None:
         self._database = database
         self._audit = audit
         self._interrupt = interrupt
+        self._bus = bus
         self._collections = Collections()
         self._documents = Documents()
 
@@ -62,6 +68,11 @@ class CollectionService:
         """Return a collection the caller may search; raise `NotFound` for any other."""
         async with self._database.reading() as session:
             return _view(await self._readable(session, principal, collection_id), principal)
+
+    async def may_read(self, principal: Principal, collection_id: uuid.UUID) -> bool:
+        """Whether a caller may search a collection now."""
+        async with self._database.reading() as session:
+            return await self._collections.readable(session, principal, collection_id) is not None
 
     async def find_own(self, owner_id: uuid.UUID, name: str) -> Collection | None:
         """Return somebody's collection by its name, or None."""
@@ -100,8 +111,13 @@ class CollectionService:
             other = await self._collections.named(session, draft.name, collection.owner_id)
             if other is not None and other.id != collection.id:
                 raise Conflict("there is a collection of this name already; choose another name")
+            is_narrowed = _is_narrowed(collection, draft)
             await self._fill(session, principal, collection, draft)
             await self._note(session, caller, "collection.update", collection)
+            within = Entity(EntityKind.COLLECTION, collection_id)
+            documents = await self._documents.ids(session, within) if is_narrowed else []
+        if is_narrowed:
+            self._look_again(collection_id, documents)
         return _view(collection, principal)
 
     async def delete(self, caller: Caller, collection_id: uuid.UUID) -> None:
@@ -114,6 +130,13 @@ class CollectionService:
             await self._collections.remove(session, collection)
         for document_id in documents:
             self._interrupt(document_id)
+        self._look_again(collection_id, documents)
+
+    def _look_again(self, collection_id: uuid.UUID, document_ids: Sequence[uuid.UUID]) -> None:
+        """Have it asked again who may listen; a document that nobody listens to costs no message to other processes."""
+        self._bus.evict(Topic.collection(collection_id))
+        for topic in filter(self._bus.is_watched, map(Topic.document, document_ids)):
+            self._bus.evict(topic)
 
     async def _fill(
         self, session: Transaction, principal: Principal, collection: Collection, draft: CollectionDraft
@@ -152,6 +175,12 @@ class CollectionService:
         told = {"name": collection.name, "is_public": collection.is_public, "role_ids": roles}
         subject = Subject("collection", collection.id, collection.owner_id)
         await self._audit.record(session, caller, action, subject, told)
+
+
+def _is_narrowed(collection: Collection, draft: CollectionDraft) -> bool:
+    """Whether some who may read a collection may not once it is what the draft says."""
+    lost = {share.role_id for share in collection.shares} - draft.role_ids
+    return bool(lost) or (collection.is_public and not draft.is_public)
 
 
 def _view(collection: Collection, principal: Principal) -> CollectionView:

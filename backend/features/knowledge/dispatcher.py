@@ -154,12 +154,17 @@ class Dispatcher:
 
     def _report(self, job: Job, stage: str, percent: int) -> None:
         self._percents[job.document_id] = percent
-        self._progress.tell(job.document_id, State(job.status, stage, percent, job.version), job.chat_id)
+        self._tell_state(job, State(job.status, stage, percent, job.version))
 
     async def _tell(self, job: Job) -> None:
         state = await self._jobs.state(job.document_id)
-        if state is not None:
-            self._progress.tell(job.document_id, state, job.chat_id)
+        if state is None:
+            self._progress.end(job.document_id)
+        else:
+            self._tell_state(job, state)
+
+    def _tell_state(self, job: Job, state: State) -> None:
+        self._progress.tell(job.document_id, state, collection_id=job.collection_id, chat_id=job.chat_id)
 
     async def _beat(self, job: Job, task: asyncio.Task[None]) -> None:
         """Renew the claim; leave the document once it is somebody else's or nobody can say whose it is."""

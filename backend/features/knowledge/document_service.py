@@ -49,7 +49,7 @@ class DocumentService:
         blobs: where files lie.
         places: who may read and change what.
         audit: who did what.
-        interrupt: told of every document that something else was decided of.
+        changed: told of every document that something else was decided of.
     """
 
     def __init__(
@@ -58,13 +58,13 @@ class DocumentService:
         blobs: BlobStore,
         places: Places,
         audit: AuditLog,
-        interrupt: Callable[[uuid.UUID], None],
+        changed: Callable[[Document], None],
     ) -> None:
         self._database = database
         self._blobs = blobs
         self._places = places
         self._audit = audit
-        self._interrupt = interrupt
+        self._changed = changed
         self._documents = Documents()
 
     async def page(self, principal: Principal, entity: Entity, query: PageQuery) -> Page[DocumentView]:
@@ -79,6 +79,14 @@ class DocumentService:
         async with self._database.reading() as session:
             document, place = await self.readable(session, principal, document_id)
         return DocumentView(document, place.entity, place.is_writable)
+
+    async def may_read(self, principal: Principal, document_id: uuid.UUID) -> bool:
+        """Whether a caller may read a document now."""
+        try:
+            await self.get(principal, document_id)
+        except NotFound:
+            return False
+        return True
 
     async def versions(self, principal: Principal, document_id: uuid.UUID, query: PageQuery) -> Page[DocumentVersion]:
         """Return a piece of the list of a document's files, newest first."""
@@ -121,7 +129,7 @@ class DocumentService:
                 document.attempts = document.progress = 0
                 await make_live(session, document_id, None)
                 await self.note(session, caller, "document.delete", document)
-        self._interrupt(document_id)
+        self._changed(document)
         return DocumentView(document, place.entity, place.is_writable)
 
     async def readable(

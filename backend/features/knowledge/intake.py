@@ -46,7 +46,7 @@ class Intake:
         places: who may add to what.
         documents: finds and notes them.
         queued: documents of one owner that may be under way.
-        interrupt: told of every document that has work to do.
+        changed: told of every document that has work to do.
     """
 
     def __init__(
@@ -57,14 +57,14 @@ class Intake:
         documents: DocumentService,
         *,
         queued: int,
-        interrupt: Callable[[uuid.UUID], None],
+        changed: Callable[[Document], None],
     ) -> None:
         self._database = database
         self._blobs = blobs
         self._places = places
         self._service = documents
         self._queued = queued
-        self._interrupt = interrupt
+        self._changed = changed
         self._documents = Documents()
 
     async def add(self, caller: Caller, entity: Entity, file: ReceivedFile) -> Added:
@@ -83,10 +83,11 @@ class Intake:
         await self._blobs.put(file_key(document_id, _FIRST), file.path)
         async with self._dropped_if_refused(document_id, _FIRST), self._database.transaction() as session:
             added = await self._show(session, caller, entity, document_id, file)
+        if added.is_new:
+            self._changed(added.view.document)  # before anything else becomes of it
         await self._settle(document_id)
         if not added.is_new:
             await self._blobs.delete(file_key(document_id, _FIRST))
-        self._interrupt(document_id)
         return added
 
     async def replace(self, caller: Caller, document_id: uuid.UUID, file: ReceivedFile) -> Added:
@@ -107,8 +108,8 @@ class Intake:
             document.version = version
             _queue(document)
             await self._service.note(session, caller, "document.replace", document)
+        self._changed(document)
         await self._settle(document_id)
-        self._interrupt(document_id)
         return Added(DocumentView(document, place.entity, place.is_writable), is_new=True)
 
     async def _replaceable(

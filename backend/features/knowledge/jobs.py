@@ -41,8 +41,9 @@ class Job:
     stage: Stage
     attempts: int
     claim: uuid.UUID
+    collection_id: uuid.UUID | None = None
     chat_id: uuid.UUID | None = None
-    """The chat it is in, if it is in one."""
+    """The collection or the chat it is in, if it is in one."""
 
 
 class Jobs:
@@ -73,7 +74,7 @@ class Jobs:
         document.leased_by, document.leased_until = claim, utc_now() + timedelta(seconds=self.lease_seconds)
         return Job(
             *(document.id, document.version, document.filename, document.status, Stage(document.stage)),
-            *(document.attempts, claim, document.chat_id),
+            *(document.attempts, claim, document.collection_id, document.chat_id),
         )
 
     async def hold(self, session: AsyncSession, job: Job, **values: Any) -> None:

@@ -1,14 +1,17 @@
-"""Tells those who watch a document of this process, or listen to its chat, what happens to it, as it happens."""
+"""Tells those who watch a document, or listen to it or to what it is in, what happens to it, as it happens."""
 
 import asyncio
 import contextlib
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict
+from typing import Any
 
 from backend.core.errors import Overloaded
-from backend.features.knowledge.states import State
-from backend.features.live.events import LiveEvent
+from backend.features.knowledge.models import Document
+from backend.features.knowledge.states import State, state_of
+from backend.features.live.bus import LiveBus, MemoryBus
+from backend.features.live.events import LiveEvent, Topic
 
 _MAX_BEHIND = 100
 _MOST_WATCHERS, _MOST_OF_ONE = 1_000, 20
@@ -20,22 +23,38 @@ class Progress:
     """Hands states on; nobody keeps them here, the store does.
 
     Args:
-        publish: tells whoever listens to a chat.
+        bus: whoever listens to a document, or to the collection or chat that it is in, hears of it there.
     """
 
-    def __init__(self, publish: Callable[[LiveEvent], None] = lambda _event: None) -> None:
-        self._publish = publish
+    def __init__(self, bus: LiveBus | None = None) -> None:
+        self._bus: LiveBus = bus or MemoryBus()
         self._watchers: dict[uuid.UUID, set[asyncio.Queue[State]]] = {}
 
-    def tell(self, document_id: uuid.UUID, state: State, chat_id: uuid.UUID | None = None) -> None:
-        """Tell all who watch a document, and those who listen to the chat it is in; who does not listen misses some."""
-        if chat_id is not None:
-            plain = {"status": str(state.status), "stage": str(state.stage)}
-            told = {"document_id": str(document_id), **asdict(state), **plain}
-            self._publish(LiveEvent(chat_id, "document_progress", told))
+    def tell(
+        self,
+        document_id: uuid.UUID,
+        state: State,
+        *,
+        collection_id: uuid.UUID | None = None,
+        chat_id: uuid.UUID | None = None,
+    ) -> None:
+        """Tell all who watch a document, and those who listen to it or to what it is in; who does not misses some."""
+        topics = [Topic.document(document_id)]
+        topics += [] if collection_id is None else [Topic.collection(collection_id)]
+        topics += [] if chat_id is None else [Topic.chat(chat_id)]
+        for topic in filter(self._bus.is_watched, topics):
+            self._bus.publish(LiveEvent(topic, "document_progress", _told(document_id, state)))
         for queue in self._watchers.get(document_id, ()):
             with contextlib.suppress(asyncio.QueueFull):
                 queue.put_nowait(state)
+
+    def tell_of(self, document: Document) -> None:
+        """Tell the state that somebody's decision brought a document to."""
+        self.tell(document.id, state_of(document), collection_id=document.collection_id, chat_id=document.chat_id)
+
+    def end(self, document_id: uuid.UUID) -> None:
+        """Let nobody listen any longer to a document that is not there any more."""
+        self._bus.evict(Topic.document(document_id))
 
     def require_room(self, document_id: uuid.UUID) -> None:
         """Raise `Overloaded` where so many watch already that another one must not."""
@@ -57,3 +76,8 @@ class Progress:
             watchers.discard(queue)
             if not watchers:
                 del self._watchers[document_id]
+
+
+def _told(document_id: uuid.UUID, state: State) -> dict[str, Any]:
+    plain = {"status": str(state.status), "stage": str(state.stage)}
+    return {"document_id": str(document_id), **asdict(state), **plain}

@@ -97,10 +97,14 @@ class Documents(Repository[Document]):
         found = select(func.max(DocumentVersion.version)).where(DocumentVersion.document_id == document_id)
         return await session.scalar(found) or 0
 
+    async def ids(self, session: AsyncSession, entity: Entity) -> list[uuid.UUID]:
+        """Return which documents are in a place."""
+        return list(await session.scalars(select(Document.id).where(within(entity))))
+
     async def let_go(self, session: AsyncSession, entity: Entity) -> list[uuid.UUID]:
         """Have all documents in a place removed; return which."""
         going = within(entity)
-        ids = list(await session.scalars(select(Document.id).where(going)))
+        ids = await self.ids(session, entity)
         values = {"status": Status.DELETING, "attempts": 0, "not_before": None, "error": None}
         await session.execute(
             update(Document).where(going).values(**values).execution_options(synchronize_session=False)

@@ -11,7 +11,7 @@ from typing import Any
 from backend.core.errors import InvalidRequest, NotAuthenticated, NotPermitted
 from backend.features.auth.principal import Principal
 
-_NO_ACCOUNT = "log in, or use a key of your account: only accounts can listen to chats"
+_NO_ACCOUNT = "log in, or use a key of your account: only accounts can listen to chats and documents"
 _FORWARDED = "this is about an account's own chats: its user logs in for them, no front end does it"
 _MOST_CHARACTERS = 4_096
 

@@ -1,9 +1,10 @@
-"""What is told of a chat, and who may be told."""
+"""What can be listened to, what is told of it, and who may be told."""
 
+import contextlib
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, Self, get_args
 
 from backend.features.auth.principal import Principal
 
@@ -17,14 +18,58 @@ MOST_CHARACTERS = 2**16
 _TEXTS = ("content", "thinking")
 
 
+Kind = Literal["chat", "document", "collection"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+
+class Topic(NamedTuple):
+    """One thing that can be listened to; as text it is the name of its room."""
+
+    kind: Kind
+    id: uuid.UUID
+
+    @classmethod
+    def chat(cls, chat_id: uuid.UUID) -> Self:
+        """Return what happens in a chat."""
+        return cls("chat", chat_id)
+
+    @classmethod
+    def document(cls, document_id: uuid.UUID) -> Self:
+        """Return what becomes of a document."""
+        return cls("document", document_id)
+
+    @classmethod
+    def collection(cls, collection_id: uuid.UUID) -> Self:
+        """Return what becomes of the documents of a collection."""
+        return cls("collection", collection_id)
+
+    @classmethod
+    def parse(cls, text: str) -> Self | None:
+        """Return the topic of a name; None for what is the name of none."""
+        name, _, topic_id = text.partition(":")
+        for kind in KINDS:
+            if kind == name:
+                with contextlib.suppress(ValueError):
+                    return cls(kind, uuid.UUID(topic_id))
+        return None
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.id}"
+
+    @property
+    def field(self) -> str:
+        """The name of its id in what sockets send and hear."""
+        return f"{self.kind}_id"
+
+
 @dataclass(frozen=True, slots=True)
 class LiveEvent:
-    """Something that happened in a chat.
+    """Something that happened to a topic.
 
     `data` holds what JSON can say and nothing else. Deltas may get lost: whatever must arrive is in another event, too.
     """
 
-    chat_id: uuid.UUID
+    topic: Topic
     name: str
     data: Mapping[str, Any]
     origin: str = ""
@@ -41,9 +86,13 @@ def bounded(event: LiveEvent) -> LiveEvent:
     return replace(event, data={**event.data, **long, "truncated": True}) if long else event
 
 
-class ChatReader(Protocol):
-    """Knows who may read which chat."""
+class TopicReader(Protocol):
+    """Knows who may read which topic of one kind."""
 
-    async def may_read(self, principal: Principal, chat_id: uuid.UUID) -> bool:
-        """Whether somebody may read a chat now; False for one that is not there."""
+    async def may_read(self, principal: Principal, topic_id: uuid.UUID, /) -> bool:
+        """Whether somebody may read what has this id now; False for one that is not there."""
         ...
+
+
+Readers = Mapping[Kind, TopicReader]
+"""Who knows it, for every kind."""

@@ -1,18 +1,21 @@
-"""Who is connected by a socket, which chats they listen to, and how much a socket may do."""
+"""Who is connected by a socket, what they listen to, and how much a socket may do."""
 
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from backend.core.errors import RateLimited
 from backend.features.auth.principal import Principal
+from backend.features.live.events import Topic
+
+_Name = TypeVar("_Name")
 
 MOST_SOCKETS = 10
 """Sockets of one user in one process."""
-MOST_CHATS = 100
-"""Chats one socket may listen to."""
+MOST_TOPICS = 100
+"""Chats, documents and collections one socket may listen to."""
 MOST_A_SECOND = 20
 """What a socket may send in a second; more is abuse."""
 
@@ -29,7 +32,7 @@ class Member:
     scope: Mapping[str, Any]
     """The request that shows its credential, to check that again."""
     user_id: uuid.UUID
-    chats: set[uuid.UUID] = field(default_factory=set)
+    topics: set[Topic] = field(default_factory=set)
     untrack: Callable[[], object] = field(default=lambda: None)
 
 
@@ -39,7 +42,7 @@ class Members:
     def __init__(self) -> None:
         self._members: dict[str, Member] = {}
         self._of_user: dict[uuid.UUID, set[Member]] = {}
-        self._in_chat: dict[uuid.UUID, set[Member]] = {}
+        self._listening: dict[Topic, set[Member]] = {}
 
     def __iter__(self) -> Iterator[Member]:
         return iter(tuple(self._members.values()))
@@ -62,28 +65,28 @@ class Members:
         if member is None:
             return None
         member.untrack()
-        for chat_id in tuple(member.chats):
-            self.leave(member, chat_id)
+        for topic in tuple(member.topics):
+            self.leave(member, topic)
         _discard(self._of_user, member.user_id, member)
         return member
 
-    def join(self, member: Member, chat_id: uuid.UUID) -> None:
-        """Let a socket listen to a chat."""
-        member.chats.add(chat_id)
-        self._in_chat.setdefault(chat_id, set()).add(member)
+    def join(self, member: Member, topic: Topic) -> None:
+        """Let a socket listen to a topic."""
+        member.topics.add(topic)
+        self._listening.setdefault(topic, set()).add(member)
 
-    def leave(self, member: Member, chat_id: uuid.UUID) -> None:
-        """Let a socket listen to a chat no longer."""
-        member.chats.discard(chat_id)
-        _discard(self._in_chat, chat_id, member)
+    def leave(self, member: Member, topic: Topic) -> None:
+        """Let a socket listen to a topic no longer."""
+        member.topics.discard(topic)
+        _discard(self._listening, topic, member)
 
     def of_user(self, user_id: uuid.UUID) -> tuple[Member, ...]:
         """Return the sockets of a user."""
         return tuple(self._of_user.get(user_id, ()))
 
-    def in_chat(self, chat_id: uuid.UUID) -> tuple[Member, ...]:
-        """Return who listens to a chat."""
-        return tuple(self._in_chat.get(chat_id, ()))
+    def listening(self, topic: Topic) -> tuple[Member, ...]:
+        """Return who listens to a topic."""
+        return tuple(self._listening.get(topic, ()))
 
 
 class Pace:
@@ -101,7 +104,7 @@ class Pace:
         return is_kept
 
 
-def _discard(sets: dict[uuid.UUID, set[Member]], name: uuid.UUID, member: Member) -> None:
+def _discard(sets: dict[_Name, set[Member]], name: _Name, member: Member) -> None:
     members = sets.get(name, set())
     members.discard(member)
     if not members:

@@ -1,7 +1,7 @@
 """The bus of several processes, over the channels of a Redis.
 
-Each process subscribes to the channels of the chats that somebody listens to there, and tells the channel of a chat
-what happens in it. So Redis itself knows which chats are watched: each process asks for the list once a second, and is
+Each process subscribes to the channels of the topics that somebody listens to there, and tells the channel of a topic
+what happens to it. So Redis itself knows which topics are watched: each process asks for the list once a second, and is
 told at once on a channel of their own when another begins. Whoever listens in the same process hears without Redis.
 
 What comes over a channel is believed only with a MAC by the gateways' own key. While Redis is away each process tells
@@ -14,7 +14,7 @@ import hmac
 import secrets
 import uuid
 from collections import deque
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import Any
@@ -24,13 +24,13 @@ import msgspec
 from backend.core.logging import get_logger
 from backend.core.shared import PREFIX, RETRY_SECONDS, SharedStore, StoreAway
 from backend.features.live.bus import Feed, MemoryBus, Order
-from backend.features.live.events import DELTA, NAMES, LiveEvent, bounded
+from backend.features.live.events import DELTA, NAMES, Kind, LiveEvent, Topic, bounded
 from backend.wire.jsontext import encode_json
 
 LIST_SECONDS = 1.0
-"""How often the list of watched chats is read; for so long another process's listener may be missed."""
-_CHAT = f"{PREFIX}live:chat:"
-_ORDERS = f"{PREFIX}live:orders"
+"""How often the list of watched topics is read; for so long another process's listener may be missed."""
+_LIVE = f"{PREFIX}live:"
+_ORDERS = f"{_LIVE}orders"
 _MAC_BYTES, _PROCESS_BYTES = 16, 8
 _MOST_WAITING, _BATCH = 5_000, 100
 _POLL_SECONDS = 5.0
@@ -38,12 +38,18 @@ _log = get_logger(__name__)
 
 
 class _Message(msgspec.Struct, omit_defaults=True):
-    """What goes over a channel: an event of its chat, or an order."""
+    """What goes over a channel: an event of its topic, or an order."""
 
     name: str
     subject: uuid.UUID
     data: dict[str, Any] = {}
     origin: str = ""
+    kind: Kind = "chat"
+
+    @property
+    def topic(self) -> Topic:
+        """What it is about, unless it is about a user."""
+        return Topic(self.kind, self.subject)
 
 
 _decode = msgspec.json.Decoder(_Message).decode
@@ -63,8 +69,8 @@ class SharedBus:
         self._key = hmac.digest(key, b"live events", "sha256")
         self._process = secrets.token_bytes(_PROCESS_BYTES)
         self._own = MemoryBus(self._wake)
-        self._elsewhere: frozenset[uuid.UUID] = frozenset()
-        self._subscribed: frozenset[uuid.UUID] = frozenset()
+        self._elsewhere: frozenset[Topic] = frozenset()
+        self._subscribed: frozenset[Topic] = frozenset()
         self._waiting: deque[_Message] = deque()
         self._has_work = asyncio.Event()
         self._channels: Any = None
@@ -79,7 +85,7 @@ class SharedBus:
             for name, work in {
                 "hear live events": self._hear(),
                 "tell live events": self._tell(),
-                "list watched chats": self._list(),
+                "list watched topics": self._list(),
             }.items()
         ]
 
@@ -95,29 +101,29 @@ class SharedBus:
         """Let somebody know what must happen to those who listen in this process."""
         self._own.obey(order)
 
-    def is_watched(self, chat_id: uuid.UUID) -> bool:
-        """Whether anybody may be listening to a chat, here or elsewhere."""
-        return self._own.is_watched(chat_id) or chat_id in self._elsewhere
+    def is_watched(self, topic: Topic) -> bool:
+        """Whether anybody may be listening to a topic, here or elsewhere."""
+        return self._own.is_watched(topic) or topic in self._elsewhere
 
     def publish(self, event: LiveEvent) -> None:
         """Tell whoever listens; here at once."""
         self._own.publish(event)
-        if event.chat_id in self._elsewhere:
+        if event.topic in self._elsewhere:
             event = bounded(event)
-            self._send(_Message(event.name, event.chat_id, dict(event.data), event.origin))
+            self._send(_about(event.topic, event.name, dict(event.data), event.origin))
 
-    def subscribe(self, chat_id: uuid.UUID) -> AbstractAsyncContextManager[AsyncIterator[LiveEvent]]:
-        """Listen to a chat."""
-        return self._own.subscribe(chat_id)
+    def subscribe(self, topic: Topic) -> AbstractAsyncContextManager[AsyncIterator[LiveEvent]]:
+        """Listen to a topic."""
+        return self._own.subscribe(topic)
 
     def open_feed(self, *, ends_when_evicted: bool = False) -> Feed:
         """Return what listens to nothing yet."""
         return self._own.open_feed(ends_when_evicted=ends_when_evicted)
 
-    def evict(self, chat_id: uuid.UUID) -> None:
-        """Look again at who may read a chat, here at once."""
-        self._own.evict(chat_id)
-        self._send(_Message(_EVICT, chat_id))
+    def evict(self, topic: Topic) -> None:
+        """Look again at who may read a topic, here at once."""
+        self._own.evict(topic)
+        self._send(_about(topic, _EVICT))
 
     def disconnect_user(self, user_id: uuid.UUID) -> None:
         """Cut the sockets of a user, here at once."""
@@ -152,7 +158,7 @@ class SharedBus:
                 _log.exception("live_events_not_told")
 
     async def _follow_watched(self) -> None:
-        """Subscribe to the chats that are watched here, and to no others."""
+        """Subscribe to the topics that are watched here, and to no others."""
         watched, channels = self._own.watched(), self._channels
         if channels is None or watched == self._subscribed:
             return
@@ -160,7 +166,7 @@ class SharedBus:
         if begun:
             await self._store.link.ask(partial(channels.subscribe, *map(_channel, begun)))
             self._subscribed |= begun
-            self._waiting.extend(_Message(_WATCH, chat_id) for chat_id in begun)
+            self._waiting.extend(_about(topic, _WATCH) for topic in begun)
         if ended:
             await self._store.link.ask(partial(channels.unsubscribe, *map(_channel, ended)))
             self._subscribed -= ended
@@ -168,15 +174,15 @@ class SharedBus:
     async def _publish(self, messages: list[_Message]) -> None:
         async with self._store.client.pipeline(transaction=False) as pipeline:
             for message in messages:
-                channel = _channel(message.subject) if message.name in NAMES else _ORDERS
+                channel = _channel(message.topic) if message.name in NAMES else _ORDERS
                 pipeline.publish(channel, self._seal(channel.encode(), encode_json(message)))
             await pipeline.execute()
 
     async def _list(self) -> None:
         while self._is_open:
             try:
-                names = await self._store.link.ask(partial(self._store.client.pubsub_channels, f"{_CHAT}*"))
-                self._elsewhere = frozenset(_chat_ids(names))
+                names = await self._store.link.ask(partial(self._store.client.pubsub_channels, f"{_LIVE}*"))
+                self._elsewhere = frozenset(_topics(names))
             except StoreAway:
                 self._elsewhere = frozenset()
             self._wake()  # what could not be subscribed to is tried again
@@ -234,23 +240,27 @@ class SharedBus:
             return
         message = _decode(told[_PROCESS_BYTES:])
         if message.name == _WATCH:
-            self._elsewhere |= {message.subject}
+            self._elsewhere |= {message.topic}
         elif message.name == _EVICT:
-            self._own.evict(message.subject)
+            self._own.evict(message.topic)
         elif message.name == _DISCONNECT:
             self._own.disconnect_user(message.subject)
         else:
-            self._own.publish(LiveEvent(message.subject, message.name, message.data, message.origin))
+            self._own.publish(LiveEvent(message.topic, message.name, message.data, message.origin))
 
 
-def _channel(chat_id: uuid.UUID) -> str:
-    return _CHAT + str(chat_id)
+def _about(topic: Topic, name: str, data: dict[str, Any] | None = None, origin: str = "") -> _Message:
+    return _Message(name, topic.id, data or {}, origin, topic.kind)
 
 
-def _chat_ids(channels: Iterable[bytes | str]) -> list[uuid.UUID]:
-    found = []
+def _channel(topic: Topic) -> str:
+    return f"{_LIVE}{topic}"
+
+
+def _topics(channels: Iterable[bytes | str]) -> Iterator[Topic]:
+    """Yield the topics of these channels; anybody can subscribe to anything, and orders have a channel, too."""
     for channel in channels:
         name = channel.decode("utf-8", "replace") if isinstance(channel, bytes) else channel
-        with contextlib.suppress(ValueError):  # anybody can subscribe to anything
-            found.append(uuid.UUID(name.removeprefix(_CHAT)))
-    return found
+        topic = Topic.parse(name.removeprefix(_LIVE))
+        if topic is not None:
+            yield topic

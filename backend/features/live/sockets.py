@@ -1,7 +1,7 @@
-"""Sockets (Socket.IO) that listen to chats: who may connect, what they hear, and when they are cut.
+"""Sockets (Socket.IO) that listen to topics: who may connect, what they hear, and when they are cut.
 
 A socket belongs to an account. Its credential comes in the `auth` payload or in a header, is checked when it connects,
-every minute, and at once when its account changes in this process. It hears of a chat from inside the room
+every minute, and at once when its account changes in this process. It hears of a topic from inside its room, as
 `chat:<id>`, which it enters by `join_chat` when its user may read the chat, and is put out of when they may not any
 more. Events between processes go over the live bus, so the library's rooms are those of this process.
 
@@ -26,12 +26,11 @@ from backend.features.live.bus import MemoryBus
 from backend.features.live.commands import EVENTS, Commands
 from backend.features.live.connections import MAX_BYTES, Connections
 from backend.features.live.credentials import owner_of, scope_of
-from backend.features.live.events import ChatReader, LiveEvent
+from backend.features.live.events import LiveEvent, Readers, Topic
 from backend.features.live.members import Member, Members
 from backend.features.live.shared_bus import SharedBus
 
 LOOK_SECONDS = 60.0
-_LEFT = "you may not read this chat any more"
 _ENDED = "your access was ended; log in again, or ask whoever runs the gateway"
 _log = get_logger(__name__)
 
@@ -43,7 +42,7 @@ class LiveSockets:
         authenticator: knows whose a credential is.
         running: tells when an account may call no more.
         bus: where events come from.
-        reader: knows who may read which chat.
+        readers: know who may read what.
         look_seconds: how often credentials and rooms are looked over.
     """
 
@@ -52,7 +51,7 @@ class LiveSockets:
         authenticator: Authenticator,
         running: RunningCalls,
         bus: MemoryBus | SharedBus,
-        reader: ChatReader,
+        readers: Readers,
         *,
         look_seconds: float = LOOK_SECONDS,
     ) -> None:
@@ -61,7 +60,7 @@ class LiveSockets:
         self._look_seconds = look_seconds
         self._members = Members()
         self._feed = bus.open_feed()
-        self._commands = Commands(self._members, self, self._feed, bus, reader, authenticator, self._track)
+        self._commands = Commands(self._members, self, self._feed, bus, readers, authenticator, self._track)
         self._opening = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
         self._refused: type[Exception] = Exception
@@ -83,18 +82,19 @@ class LiveSockets:
         if self.server is not None and self.server.eio.service_task_event is not None:
             await self.server.shutdown()
 
-    async def enter(self, sid: str, chat_id: uuid.UUID) -> None:
-        """Put a socket into the room of a chat."""
-        await self.server.enter_room(sid, _room(chat_id))
+    async def enter(self, sid: str, topic: Topic) -> None:
+        """Put a socket into the room of a topic."""
+        await self.server.enter_room(sid, str(topic))
 
-    async def leave(self, sid: str, chat_id: uuid.UUID) -> None:
+    async def leave(self, sid: str, topic: Topic) -> None:
         """Take it out again."""
-        await self.server.leave_room(sid, _room(chat_id))
+        await self.server.leave_room(sid, str(topic))
 
-    def look_again(self, chat_id: uuid.UUID) -> None:
-        """Put out who may not read a chat any more."""
-        if self._members.in_chat(chat_id):
-            self._spawn(self._look_again(chat_id))
+    def look_again(self, topic: Topic) -> None:
+        """Put out who may not read a topic any more."""
+        self._commands.rights_changed()
+        if self._members.listening(topic):
+            self._spawn(self._look_again(topic))
 
     def disconnect(self, user_id: uuid.UUID) -> None:
         """Cut the sockets of a user."""
@@ -167,12 +167,13 @@ class LiveSockets:
         await self.server.disconnect(member.sid)
         await self.connections.close(member.connection)
 
-    async def _look_again(self, chat_id: uuid.UUID) -> None:
-        for member in await self._commands.look_again(chat_id):
-            await self._tell_left(member, chat_id)
+    async def _look_again(self, topic: Topic) -> None:
+        for member in await self._commands.look_again(topic):
+            await self._tell_left(member, topic)
 
-    async def _tell_left(self, member: Member, chat_id: uuid.UUID) -> None:
-        await self.server.emit("left_chat", {"chat_id": str(chat_id), "error": _LEFT}, to=member.sid)
+    async def _tell_left(self, member: Member, topic: Topic) -> None:
+        told = {topic.field: str(topic.id), "error": f"you may not read this {topic.kind} any more"}
+        await self.server.emit(f"left_{topic.kind}", told, to=member.sid)
 
     async def _keep_looking(self) -> None:
         while True:
@@ -199,8 +200,8 @@ class LiveSockets:
             await self._end(member, _ENDED)
             return
         member.principal = principal
-        for chat_id in await self._commands.look_over(member):
-            await self._tell_left(member, chat_id)
+        for topic in await self._commands.look_over(member):
+            await self._tell_left(member, topic)
 
     async def _tell(self) -> None:
         """Pass on what the bus brings to the rooms."""
@@ -211,10 +212,10 @@ class LiveSockets:
                 _log.exception("live_event_not_told", name=event.name)
 
     async def _tell_one(self, event: LiveEvent) -> None:
-        room = _room(event.chat_id)
+        room = str(event.topic)
         if self.connections is not None:
             await self.connections.drop_slow(eio for _, eio in self.server.manager.get_participants("/", room))
-        data = {"chat_id": str(event.chat_id), **event.data}
+        data = {event.topic.field: str(event.topic.id), **event.data}
         await self.server.emit(event.name, data, room=room, skip_sid=event.origin or None)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
@@ -232,7 +233,3 @@ class LiveSockets:
 async def _refuse(*_event: object) -> dict[str, object]:
     """Answer an event that there is not."""
     return {"error": f"there is no such event; there are {', '.join(EVENTS)}"}
-
-
-def _room(chat_id: uuid.UUID) -> str:
-    return f"chat:{chat_id}"

@@ -3,6 +3,7 @@
 import asyncio
 import uuid
 
+from backend.features.live.events import Topic
 from tests.integration.accounts.conftest import Side
 from tests.integration.knowledge.conftest import make_collection, member, settled, until, upload
 
@@ -32,7 +33,7 @@ async def test_reindexing_is_for_administrators_and_noted(working: Side) -> None
 
 async def test_who_listens_to_a_chat_hears_how_far_its_documents_are(working: Side) -> None:
     chat = (await working.ask("POST", "/chats", {"title": "one"})).json()["id"]
-    async with working.container.bus.subscribe(uuid.UUID(chat)) as events:
+    async with working.container.bus.subscribe(Topic.chat(uuid.UUID(chat))) as events:
         document = await upload(working, chat, b"some words", kind="chat")
         heard = []
         async with asyncio.timeout(50):

@@ -104,7 +104,7 @@ class Meanwhile(LocalBlobs):
 
 def intake(side: Side, blobs: LocalBlobs) -> Intake:
     database, documents = side.container.database, side.container.knowledge.documents
-    return Intake(database, blobs, Places(NoChats()), documents, queued=10, interrupt=lambda _document: None)
+    return Intake(database, blobs, Places(NoChats()), documents, queued=10, changed=lambda _document: None)
 
 
 async def received(settings: Settings, data: bytes) -> ReceivedFile:

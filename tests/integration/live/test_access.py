@@ -13,6 +13,7 @@ from backend.bootstrap import sockets as sockets_module
 from backend.core.config import Settings
 from backend.core.db.database import Database, database_url
 from backend.features.accounts.models import User as Row
+from backend.features.live.events import Topic
 from backend.features.live.sockets import LiveSockets
 from tests.fakes.chats import FakeReader
 from tests.integration.live.conftest import Live, Refused, User, serve, until
@@ -31,7 +32,7 @@ async def test_logging_out_cuts_that_sessions_sockets_at_once(live: Live, eve: U
     assert ENDED in (await ends.until_heard("ended"))["error"]
     await ends.until_cut()
     assert stays.socket.connected
-    await until(lambda: not live.container.bus.is_watched(CHAT))
+    await until(lambda: not live.container.bus.is_watched(Topic.chat(CHAT)))
 
 
 async def test_a_suspended_user_loses_every_socket_at_once_and_gets_no_new_one(

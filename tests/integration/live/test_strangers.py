@@ -11,7 +11,7 @@ import pytest
 
 from backend.features.live import connections as connections_module
 from backend.features.live import members as members_module
-from backend.features.live.events import LiveEvent
+from backend.features.live.events import LiveEvent, Topic
 from tests.integration.live.conftest import OPERATOR_KEY, PATH, SECONDS, Live, Refused, User, until
 
 MINE, FOREIGN = uuid.UUID(int=1), uuid.UUID(int=2)
@@ -22,7 +22,7 @@ SENTENCES = {
     "": "a valid API key is needed",
     "wrong": "this API key is not valid here",
     "eyJhbGciOiJub25lIn0.e30.": "this access token is no longer valid",
-    OPERATOR_KEY: "only accounts can listen to chats",
+    OPERATOR_KEY: "only accounts can listen to chats and documents",
 }
 
 
@@ -98,8 +98,8 @@ async def test_nothing_of_a_foreign_stream_is_heard(live: Live, eve: User, mallo
     assert await stranger.ask("join_chat", chat_id=str(FOREIGN)) == NO_CHAT
     assert await stranger.ask("join_chat", chat_id=str(MINE)) == {"ok": True}
     for number in range(100):
-        live.container.bus.publish(LiveEvent(FOREIGN, "message_delta", {"n": number}))
-    live.container.bus.publish(LiveEvent(MINE, "chat_updated", {}))
+        live.container.bus.publish(LiveEvent(Topic.chat(FOREIGN), "message_delta", {"n": number}))
+    live.container.bus.publish(LiveEvent(Topic.chat(MINE), "chat_updated", {}))
     await stranger.until_heard("chat_updated")
     await until(lambda: len(reader.named("message_delta")) == 100)
     assert [name for name, _ in stranger.heard] == ["chat_updated"]
@@ -157,11 +157,11 @@ async def test_a_thousand_joins_close_the_socket(live: Live, mallory: User) -> N
         await client.socket.emit("join_chat", {"chat_id": str(MINE)})
     await client.until_cut()
     await until(lambda: list(live.sockets._members) == [])
-    assert not live.container.bus.is_watched(MINE)
+    assert not live.container.bus.is_watched(Topic.chat(MINE))
 
 
 async def test_a_socket_has_so_many_rooms(live: Live, mallory: User, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("backend.features.live.commands.MOST_CHATS", 3)
+    monkeypatch.setattr("backend.features.live.commands.MOST_TOPICS", 3)
     chats = [live.reader.share(uuid.UUID(int=10 + number), mallory.id) for number in range(4)]
     client = await live.client(mallory.token)
     told = [await client.ask("join_chat", chat_id=str(chat)) for chat in chats]
@@ -234,7 +234,7 @@ BEFORE_AUTH = {
 async def test_whoever_sends_before_connecting_is_closed(live: Live, message: str | bytes) -> None:
     said = await said_until_closed(await raw(live, message))
     assert not any(text.startswith(("43", "42")) for text in said)
-    assert not live.container.bus.is_watched(MINE)
+    assert not live.container.bus.is_watched(Topic.chat(MINE))
     assert list(live.sockets._members) == []
 
 

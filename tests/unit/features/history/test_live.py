@@ -17,7 +17,7 @@ from backend.features.history.following import HEARTBEAT_SECONDS, MOST_FOLLOWED,
 from backend.features.history.recorder import answer_values
 from backend.features.history.service import HistoryService
 from backend.features.history.telling import DELTA_SECONDS, Running, Teller
-from backend.features.live.events import LiveEvent
+from backend.features.live.events import LiveEvent, Topic
 from backend.llm.events import Finished, Started, TextDelta, ThinkingDelta, Usage
 from tests.fakes.team import ANA
 
@@ -33,16 +33,16 @@ class Bus:
         self.waiting: asyncio.Queue[LiveEvent | None] = asyncio.Queue()
         self.subscriptions = 0
 
-    def is_watched(self, chat_id: uuid.UUID) -> bool:
-        return self.watched and chat_id == CHAT
+    def is_watched(self, topic: Topic) -> bool:
+        return self.watched and topic == Topic.chat(CHAT)
 
     def publish(self, event: LiveEvent) -> None:
-        assert event.chat_id == CHAT
+        assert event.topic == Topic.chat(CHAT)
         self.told.append(event)
 
     @contextlib.asynccontextmanager
-    async def subscribe(self, chat_id: uuid.UUID) -> AsyncIterator[AsyncIterator[LiveEvent]]:
-        assert chat_id == CHAT
+    async def subscribe(self, topic: Topic) -> AsyncIterator[AsyncIterator[LiveEvent]]:
+        assert topic == Topic.chat(CHAT)
         self.subscriptions += 1
 
         async def events() -> AsyncIterator[LiveEvent]:
@@ -55,7 +55,7 @@ class Bus:
     def disconnect_user(self, user_id: uuid.UUID) -> None:
         """Nobody has a socket here."""
 
-    def evict(self, chat_id: uuid.UUID) -> None:
+    def evict(self, topic: Topic) -> None:
         raise NotImplementedError
 
 
@@ -129,7 +129,7 @@ async def test_a_follower_gets_events_and_signs_of_life_between_them(bus: Bus) -
     started = asyncio.get_running_loop().time()
     assert await anext(following) == HEARTBEAT
     assert asyncio.get_running_loop().time() - started >= HEARTBEAT_SECONDS
-    bus.waiting.put_nowait(LiveEvent(CHAT, "message_delta", {"content": "hi"}))
+    bus.waiting.put_nowait(LiveEvent(Topic.chat(CHAT), "message_delta", {"content": "hi"}))
     event = (await anext(following)).decode()
     assert event == f'event: message_delta\ndata: {{"chat_id":"{CHAT}","content":"hi"}}\n\n'
     assert b"ended" in following.encode_error(GatewayError("ended"))

@@ -7,9 +7,10 @@ import pytest
 from backend.core.errors import InvalidRequest, RateLimited
 from backend.features.auth.principal import Principal
 from backend.features.live.credentials import scope_of, scope_with_token
+from backend.features.live.events import Topic
 from backend.features.live.members import MOST_A_SECOND, MOST_SOCKETS, Member, Members, Pace
 
-EVE, BOB, CHAT = uuid.UUID(int=1), uuid.UUID(int=2), uuid.UUID(int=3)
+EVE, BOB, CHAT = uuid.UUID(int=1), uuid.UUID(int=2), Topic.chat(uuid.UUID(int=3))
 OPENED = {
     "type": "websocket",
     "path": "/ws/socket.io/",
@@ -40,11 +41,11 @@ def test_nothing_is_left_of_who_is_gone() -> None:
     one.untrack = lambda: untracked.append("s")
     members.add(one)
     members.join(one, CHAT)
-    assert members.in_chat(CHAT) == (one,)
+    assert members.listening(CHAT) == (one,)
     assert members.remove("s") is one
     assert members.remove("s") is None
     assert untracked == ["s"]
-    assert (members._members, members._of_user, members._in_chat) == ({}, {}, {})
+    assert (members._members, members._of_user, members._listening) == ({}, {}, {})
 
 
 def test_the_pace_is_so_many_in_any_second() -> None:
