@@ -81,6 +81,15 @@ async def test_one_exact_reference_is_enough(database: Database) -> None:
     assert [p.text for p in (await find(Retrieval(database), database, "Que dit art-417 ?")).passages] == [CAR]
 
 
+@pytest.mark.parametrize("asked", ["Où sont les écrous M8 ?", "Où est le M8 ?", "écrous", "m8"])
+@pytest.mark.parametrize("written", ["Écrou M8 : tiroir 4 du magasin.", "article: Écrou M8\ntiroir: 4"])
+async def test_a_short_code_and_a_word_in_another_number_are_found(
+    database: Database, asked: str, written: str
+) -> None:
+    await filled(database, NOISE, written)
+    assert [p.text for p in (await find(Retrieval(database), database, asked)).passages] == [written]
+
+
 async def test_neighbours_become_one_passage_and_only_so_many_come_from_one_document(database: Database) -> None:
     await filled(database, PARKING, PARKING + " Encore.", NOISE, PARKING + " Enfin.")
     found = await find(Retrieval(database), database, "stationnement interdit garage")
