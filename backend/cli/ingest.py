@@ -24,6 +24,8 @@ from backend.features.knowledge.uploads import describe
 
 _OPERATOR = Caller(OPERATOR)
 _LOOK_SECONDS = 0.3
+_LEADS_OUT = "left out: this link leads out of the folder; name what it leads to if that is to be read too"
+_LEADS_NOWHERE = "left out: this link leads nowhere"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +40,9 @@ def ingest(paths: Sequence[Path], collection: str, email: str | None) -> None:
     """Add files, and all files in folders, to a collection; leave with 1 when some could not be read."""
     settings = load_settings()
     configure_logging("ERROR", settings.log_format)
-    files = list(_files(paths))
+    files, left_out = find_files(paths)
+    for one in left_out:
+        typer.echo(f"passerelle: {one.path}: {one.reason}", err=True)
     if not files:
         raise typer.BadParameter("there is no file", param_hint="PATHS")
     try:
@@ -53,13 +57,37 @@ def ingest(paths: Sequence[Path], collection: str, email: str | None) -> None:
         raise typer.Exit(1)
 
 
-def _files(paths: Iterable[Path]) -> Iterable[Path]:
+def find_files(paths: Iterable[Path]) -> tuple[list[Path], list[Refused]]:
+    """Return the files that are meant, each once, and the links that are left out.
+
+    In a folder these are its files down to the deepest, without hidden ones. A link in it counts as the file it leads
+    to, but none leads out of the folder: whoever may write there does not decide what else is read.
+    """
+    files: dict[Path, Path] = {}
+    left_out: list[Refused] = []
     for path in paths:
-        if path.is_dir():
-            inside = (one for one in sorted(path.rglob("*")) if one.is_file())
-            yield from (one for one in inside if not any(part.startswith(".") for part in one.relative_to(path).parts))
-        else:
-            yield path
+        if not path.is_dir():
+            files.setdefault(path.resolve(), path)
+            continue
+        root, inside = path.resolve(), sorted(path.rglob("*"))
+        # Links last: a file that is there by itself goes by its own name.
+        for one in sorted(inside, key=Path.is_symlink):
+            if any(part.startswith(".") for part in one.relative_to(path).parts):
+                continue
+            meant = _meant(one)
+            if meant is None or not meant.is_relative_to(root):
+                left_out.append(Refused(one, _LEADS_OUT if meant else _LEADS_NOWHERE))
+            elif one.is_file():
+                files.setdefault(meant, one)
+    return list(files.values()), left_out
+
+
+def _meant(path: Path) -> Path | None:
+    """Return where a path leads in the end; None for links in a circle."""
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError):
+        return None
 
 
 async def _ingest(settings: Settings, files: Sequence[Path], collection: str, email: str | None) -> list[Refused]:

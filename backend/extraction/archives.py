@@ -30,7 +30,10 @@ def check_directory(data: bytes) -> None:
 
 
 def check_archive(data: bytes) -> None:
-    """Raise `Unreadable` for an archive that is out of all proportion, encrypted, or holds another one."""
+    """Raise `Unreadable` for an archive that is damaged, encrypted, or out of all proportion when unpacked.
+
+    Archives in it count with their size and are never unpacked: nobody who reads a document looks into them.
+    """
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             entries = archive.infolist()

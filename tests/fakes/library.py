@@ -1,5 +1,6 @@
 """Documents in a database as ingestion leaves them there, and what stands in for models that make vectors."""
 
+import asyncio
 import hashlib
 import uuid
 from array import array
@@ -8,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from backend.core.db.database import Database
 from backend.core.errors import GatewayError
 from backend.features.agents.models import Agent
+from backend.features.knowledge.index_names import parse_index_name
 from backend.features.knowledge.keyword_search import add_terms
 from backend.features.knowledge.languages import Language
 from backend.features.knowledge.models import (
@@ -134,3 +136,29 @@ class FakeIndex:
         if self.failure is not None:
             raise self.failure
         return self.hits[:limit]
+
+
+class FakeIndices:
+    """Implements what retrieval needs of `VectorIndex`: each collection, agent and chat has an index of its own.
+
+    An index finds what it was told to, raises what it was told to, or never answers where it was told None.
+    """
+
+    def __init__(self, told: Mapping[uuid.UUID, Sequence[tuple[int, float]] | Exception | None]) -> None:
+        self.told = told
+        self.given_up = 0
+
+    async def search(self, index: str, vector: bytes, limit: int) -> Sequence[tuple[int, float]]:  # noqa: ARG002
+        """Return the hits of this index."""
+        name = parse_index_name(index)
+        assert name is not None
+        told = self.told.get(name.scope, ())
+        if isinstance(told, Exception):
+            raise told
+        if told is not None:
+            return told[:limit]
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.given_up += 1
+        raise AssertionError

@@ -63,6 +63,8 @@ def _read_wish(header: str) -> KnowledgeWish:
         raise InvalidRequest(
             f"X-RAG takes 'on', 'off' or 'collection=' and up to {_MAX_NAMED} ids or names with commas between"
         )
+    if any("\0" in name for name in named):
+        raise InvalidRequest("X-RAG names a collection with NUL (%00) in it, which none has; leave it out")
     return KnowledgeWish(collections=named)
 
 

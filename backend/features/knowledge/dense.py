@@ -1,14 +1,29 @@
 """Search by vectors: one index per collection, agent and chat, all at once."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
+from backend.core.errors import GatewayError
+from backend.core.logging import get_logger
 from backend.features.knowledge.index_names import IndexName
 from backend.features.knowledge.ports import Fingerprint, TextEmbedder, VectorIndex
 from backend.features.knowledge.scopes import Scope
 
+_log = get_logger(__name__)
+
 _AT_ONCE = 8
+_LATE = "it did not answer in time"
+
+
+@dataclass(frozen=True, slots=True)
+class Near:
+    """What is nearest, of as much as answered."""
+
+    cosines: Mapping[int, float]
+    unanswered: Scope
+    """The part whose indices failed or were late: of its passages nothing is known here."""
 
 
 class Nearest(Protocol):
@@ -21,9 +36,10 @@ class Nearest(Protocol):
         """
         ...
 
-    async def nearest(self, scope: Scope, made_by: Fingerprint, vector: bytes, limit: int) -> dict[int, float]:
-        """Return the passages of a scope that are nearest, with their cosine; raise `GatewayError` when it fails.
+    async def nearest(self, scope: Scope, made_by: Fingerprint, vector: bytes, limit: int, seconds: float) -> Near:
+        """Return the passages of a scope that are nearest, with their cosine, after so many seconds at most.
 
+        What fails or is late is left out. Raises `GatewayError` or `TimeoutError` when nothing is left.
         May return passages that are not in the scope any more: whoever asks checks each of them.
         """
         ...
@@ -51,21 +67,45 @@ class DenseSearch:
         [vector] = await embedder.embed([text], "query")
         return made_by, vector
 
-    async def nearest(self, scope: Scope, made_by: Fingerprint, vector: bytes, limit: int) -> dict[int, float]:
+    async def nearest(self, scope: Scope, made_by: Fingerprint, vector: bytes, limit: int, seconds: float) -> Near:
         """See `Nearest.nearest`."""
+        latest = asyncio.get_running_loop().time() + seconds
 
-        async def search(name: str) -> Sequence[tuple[int, float]]:
-            async with self._slots:
-                return await self._index.search(name, vector, limit)
+        async def search(name: IndexName) -> Sequence[tuple[int, float]] | GatewayError | TimeoutError:
+            try:
+                async with asyncio.timeout_at(latest), self._slots:
+                    return await self._index.search(str(name), vector, limit)
+            except (GatewayError, TimeoutError) as error:
+                return error
 
-        found = await asyncio.gather(*(search(name) for name in _names(scope, made_by)))
-        return dict(sorted((hit for hits in found for hit in hits), key=lambda hit: -hit[1])[:limit])
+        names = list(_names(scope, made_by))
+        hits: list[tuple[int, float]] = []
+        failed: dict[IndexName, GatewayError | TimeoutError] = {}
+        for name, found in zip(names, await asyncio.gather(*map(search, names)), strict=True):
+            if isinstance(found, (GatewayError, TimeoutError)):
+                failed[name] = found
+            else:
+                hits += found
+        if failed:
+            first, error = next(iter(failed.items()))
+            if not hits:
+                raise error
+            reason = error.message if isinstance(error, GatewayError) else _LATE
+            _log.warning("vector_indices_left_out", failed=len(failed), of=len(names), first=str(first), reason=reason)
+        return Near(dict(sorted(hits, key=lambda hit: -hit[1])[:limit]), _scope_of(failed))
 
 
-def _names(scope: Scope, made_by: Fingerprint) -> Iterator[str]:
+def _names(scope: Scope, made_by: Fingerprint) -> Iterator[IndexName]:
     for collection_id in sorted(scope.collections):
-        yield str(IndexName("kb", collection_id, made_by.value))
+        yield IndexName("kb", collection_id, made_by.value)
     if scope.own_agent is not None:
-        yield str(IndexName("agent", scope.own_agent, made_by.value))
+        yield IndexName("agent", scope.own_agent, made_by.value)
     if scope.own_chat is not None:
-        yield str(IndexName("chat", scope.own_chat, made_by.value))
+        yield IndexName("chat", scope.own_chat, made_by.value)
+
+
+def _scope_of(names: Collection[IndexName]) -> Scope:
+    """Return what these indices are of."""
+    one = {name.kind: name.scope for name in names}
+    collections = frozenset(name.scope for name in names if name.kind == "kb")
+    return Scope(collections, agent_id=one.get("agent"), chat_id=one.get("chat"))

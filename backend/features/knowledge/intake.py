@@ -9,7 +9,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
-from sqlalchemy import update
+from sqlalchemy import delete, update
 
 from backend.core.db.database import Database, Transaction
 from backend.core.db.tables import utc_now
@@ -87,7 +87,7 @@ class Intake:
             self._changed(added.view.document)  # before anything else becomes of it
         await self._settle(document_id)
         if not added.is_new:
-            await self._blobs.delete(file_key(document_id, _FIRST))
+            await self._drop(document_id)
         return added
 
     async def replace(self, caller: Caller, document_id: uuid.UUID, file: ReceivedFile) -> Added:
@@ -136,7 +136,7 @@ class Intake:
     async def _show(
         self, session: Transaction, caller: Caller, entity: Entity, document_id: uuid.UUID, file: ReceivedFile
     ) -> Added:
-        """Let a document wait for its turn, unless one with the same bytes came first."""
+        """Let a document wait for its turn, unless one with the same bytes came first: then it stays unseen."""
         place = await self._places.find(session, caller.principal, entity)
         place.require_writable()
         await self._documents.lock_owner(session, place.owner_id)
@@ -145,7 +145,6 @@ class Intake:
         if document is None or document.status != Status.UPLOADING:
             raise NotFound("what this document was to be added to is gone")
         if same is not None:
-            await session.delete(document)
             return Added(DocumentView(same, entity, place.is_writable), is_new=False)
         _queue(document)
         await self._service.note(session, caller, "document.create", document)
@@ -165,6 +164,14 @@ class Intake:
             with contextlib.suppress(GatewayError):
                 await self._blobs.delete(file_key(document_id, version))
             raise
+
+    async def _drop(self, document_id: uuid.UUID) -> None:
+        """Remove a document that nobody has seen, its row last; what fails is left to the sweep of unfinished ones."""
+        with contextlib.suppress(GatewayError):
+            await self._blobs.delete(file_key(document_id, _FIRST))
+            unseen = delete(Document).where(Document.id == document_id, Document.status == Status.UPLOADING)
+            async with self._database.transaction() as session:
+                await session.execute(unseen.execution_options(synchronize_session=False))
 
     async def _settle(self, document_id: uuid.UUID) -> None:
         """Wait until what was committed is on the disk: a durable write comes after all that were before it."""

@@ -7,7 +7,7 @@ import asyncio
 import time
 import uuid
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from sqlalchemy import func, select
@@ -17,7 +17,7 @@ from backend.core.errors import GatewayError
 from backend.core.logging import get_logger
 from backend.features.auth.principal import Principal
 from backend.features.knowledge import keyword_search
-from backend.features.knowledge.dense import Nearest
+from backend.features.knowledge.dense import Near, Nearest
 from backend.features.knowledge.embedding_models import about
 from backend.features.knowledge.fusion import fuse
 from backend.features.knowledge.hits import Passage, diversify, merge_neighbours, permitted_passages
@@ -36,7 +36,9 @@ EMBED_SECONDS, SEARCH_SECONDS, RERANK_SECONDS = 3.0, 1.0, 0.8
 _HITS, _READ = 50, 40
 _KEEP_SECONDS, _KEPT = 60.0, 256
 NO_VECTORS = "documents were searched by words alone: what searches by meaning did not answer"
+SOME_VECTORS = "some documents were searched by words alone: what searches them by meaning did not answer"
 NO_WORDS = "documents were searched by meaning alone: what searches by words did not answer"
+NEITHER = "some documents could not be searched: neither what searches by words nor what searches by meaning answered"
 NO_DOCUMENTS = "there are no documents to search yet"
 NOTHING_FOUND = "no passage has to do with the question"
 
@@ -140,16 +142,21 @@ class Retrieval:
             _log.warning("keyword_search_failed", reason=type(words).__name__)
             if isinstance(near, BaseException) or near is None:
                 raise words
-            return _Ranking(near[0], _over(*near), KeywordGate((), (), {}, 0), "hybrid", NO_WORDS)
+            by_meaning, model = near
+            over = _over(by_meaning.cosines, model)
+            note = NO_WORDS if by_meaning.unanswered.is_empty else NEITHER
+            return _Ranking(by_meaning.cosines, over, KeywordGate((), (), {}, 0), "hybrid", note)
         scores, gate = words
         if near is None:
             return _Ranking(scores, frozenset(), gate, "keyword", "")
         if isinstance(near, BaseException):
             _log.warning("dense_search_failed", reason=type(near).__name__)
             return _Ranking(scores, frozenset(), gate, "keyword", NO_VECTORS)
-        cosines, model = near
-        fused = fuse(scores, cosines, about(model).dense_weight)
-        return _Ranking(fused, _over(cosines, model), gate, "hybrid", "")
+        by_meaning, model = near
+        unseen = await self._within(by_meaning.unanswered, scores)
+        fused = fuse(scores, by_meaning.cosines, about(model).dense_weight, unseen)
+        note = "" if by_meaning.unanswered.is_empty else SOME_VECTORS
+        return _Ranking(fused, _over(by_meaning.cosines, model), gate, "hybrid", note)
 
     async def _by_words(
         self, scope: Scope, languages: Sequence[Language], question: Question
@@ -167,7 +174,7 @@ class Retrieval:
                     scores[number] = scores.get(number, 0.0) + weight * score
         return scores, KeywordGate(words, exact, counts, total)
 
-    async def _by_vectors(self, scope: Scope, question: Question) -> tuple[dict[int, float], str] | None:
+    async def _by_vectors(self, scope: Scope, question: Question) -> tuple[Near, str] | None:
         """Return the nearest passages and the model that made the vectors; None where there are no vectors."""
         if self._dense is None or not question.last:
             return None
@@ -176,8 +183,15 @@ class Retrieval:
         if made is None:
             return None
         made_by, vector = made
-        async with asyncio.timeout(SEARCH_SECONDS):
-            return await self._dense.nearest(scope, made_by, vector, _HITS), made_by.model
+        return await self._dense.nearest(scope, made_by, vector, _HITS, SEARCH_SECONDS), made_by.model
+
+    async def _within(self, scope: Scope, numbers: Collection[int]) -> frozenset[int]:
+        """Return which passages are of a scope."""
+        if scope.is_empty or not numbers:
+            return frozenset()
+        async with self._database.reading() as session:
+            wanted = select(Chunk.number).where(Chunk.number.in_(numbers), searched(scope))
+            return frozenset(await session.scalars(wanted))
 
     async def _passages(self, session: Transaction) -> int:
         """Return how many passages there are, counted once a minute."""

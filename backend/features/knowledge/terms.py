@@ -18,6 +18,8 @@ _WORD = re.compile(r"[^\W_]+", re.UNICODE)
 _COMPOUND = re.compile(r"[^\W_]+(?:[-_./@#+][^\W_]+)+", re.UNICODE)
 _MAX_WORD = 64
 """Longer runs of letters are no words: base64, sequences."""
+_SHORTEST = 3
+"""Letters of a French word in `-ou`: `cou`, not `ou`."""
 _ENOUGH = 20_000
 """Characters that tell a text's language."""
 _LETTERS = str.maketrans({"œ": "oe", "æ": "ae", "ß": "ss", "ø": "o", "đ": "d", "ł": "l"})
@@ -49,8 +51,8 @@ def query_terms(text: str, languages: Sequence[Language]) -> list[str]:
     terms: dict[str, None] = {}
     for language in _read_as(languages):
         telling = _telling(words, language) or words
-        # Also as people type them, without accents: for some words that has another stem.
-        terms |= dict.fromkeys([*_stems(telling, language), *_stems(map(fold, telling), language)])
+        stems = [*_stems(telling, language), *_stems(map(fold, telling), language)]
+        terms |= dict.fromkeys([*stems, *_other_number(stems, language)])
     return list(terms | dict.fromkeys(references(text)))
 
 
@@ -59,9 +61,7 @@ def query_words(text: str, languages: Sequence[Language]) -> list[frozenset[str]
     words, languages = list(dict.fromkeys(_words(text))), _read_as(languages)
     silent = frozenset().union(*(STOPWORDS[language] for language in languages))
     telling = [word for word in words if fold(word) not in silent] or words
-    return [
-        frozenset(_stem(form, language) for language in languages for form in (word, fold(word))) for word in telling
-    ]
+    return [frozenset().union(*(_forms(word, language) for language in languages)) for word in telling]
 
 
 def references(text: str) -> list[str]:
@@ -93,6 +93,21 @@ def _stem(word: str, language: Language) -> str:
 
 def _stems(words: Iterable[str], language: Language) -> list[str]:
     return [_stem(word, language) for word in words]
+
+
+def _forms(word: str, language: Language) -> list[str]:
+    """Return what one word of a question may be under."""
+    # Also as people type it, without accents: for some words that has another stem.
+    stems = [_stem(word, language), _stem(fold(word), language)]
+    return [*stems, *_other_number(stems, language)]
+
+
+def _other_number(stems: Iterable[str], language: Language) -> list[str]:
+    """Return the other number of French words in `-ou`: Snowball lets those keep their `s`, as in `écrous`."""
+    if language is not Language.FRENCH:
+        return []
+    ending = [(stem, stem.removesuffix("s")) for stem in stems if stem.endswith(("ou", "ous"))]
+    return [f"{one}s" if stem == one else one for stem, one in ending if len(one) >= _SHORTEST]
 
 
 def _read_as(languages: Sequence[Language]) -> Sequence[Language]:

@@ -4,15 +4,17 @@ import asyncio
 import hashlib
 import uuid
 from collections.abc import Awaitable, Callable, Iterator
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import text, update
 
 from backend.adapters.blobs.local import LocalBlobs
 from backend.adapters.sandbox import Sandbox
 from backend.core.config import Settings
+from backend.core.db.tables import utc_now
 from backend.core.errors import NotFound, StoreUnavailable
 from backend.features.audit.service import Caller
 from backend.features.auth.principal import OPERATOR
@@ -22,10 +24,11 @@ from backend.features.knowledge.entities import Entity, EntityKind
 from backend.features.knowledge.ingestion import Ingestion
 from backend.features.knowledge.intake import Intake
 from backend.features.knowledge.jobs import Jobs
+from backend.features.knowledge.models import Document
 from backend.features.knowledge.places import Places
 from backend.features.knowledge.ports import KeywordOnly, NoChats
 from backend.features.knowledge.progress import Progress
-from backend.features.knowledge.states import Stage
+from backend.features.knowledge.states import Stage, Status
 from backend.features.knowledge.uploads import ReceivedFile, describe
 from tests.integration.accounts.conftest import Side
 from tests.integration.knowledge.conftest import gone, make_collection, passages, settled, until, upload
@@ -100,6 +103,17 @@ class Meanwhile(LocalBlobs):
         await super().put(key, file)
         if self._after is not None:
             await self._after()
+
+
+class Undeleting(Meanwhile):
+    """Fails to delete, or ends the gateway before it does."""
+
+    def __init__(self, folder: Path, before: Event, failure: BaseException) -> None:
+        super().__init__(folder, before)
+        self._failure = failure
+
+    async def delete(self, key: str) -> None:  # noqa: ARG002 (the port's)
+        raise self._failure
 
 
 def intake(side: Side, blobs: LocalBlobs) -> Intake:
@@ -224,3 +238,42 @@ async def test_a_file_whose_place_goes_before_it_is_taken_is_not_kept(idle: Side
         await taking.add(Caller(OPERATOR), entity, await received(settings, b"some words"))
     await working.aclose()
     assert [path for path in (settings.data_dir / "blobs").rglob("*") if path.is_file()] == []
+
+
+@pytest.mark.parametrize("failure", [StoreUnavailable("the files do not answer"), asyncio.CancelledError()])
+async def test_the_file_of_a_twin_is_removed_in_the_end_even_if_the_gateway_ends_before(
+    idle: Side, settings: Settings, failure: BaseException
+) -> None:
+    entity = Entity(EntityKind.COLLECTION, uuid.UUID(await make_collection(idle)))
+    folder = settings.data_dir / "blobs"
+
+    async def add(blobs: LocalBlobs) -> uuid.UUID:
+        file = await received(settings, b"some words")
+        return (await intake(idle, blobs).add(Caller(OPERATOR), entity, file)).view.document.id
+
+    first: list[uuid.UUID] = []
+
+    async def comes_first() -> None:
+        first.append(await add(LocalBlobs(folder)))
+
+    blobs = Undeleting(folder, comes_first, failure)
+    if isinstance(failure, StoreUnavailable):
+        assert await add(blobs) == first[0]
+    else:
+        with pytest.raises(asyncio.CancelledError):
+            await add(blobs)
+    assert sum(path.is_file() for path in folder.rglob("*")) == 2
+    async with idle.container.database.transaction() as session:
+        old = update(Document).where(Document.status == Status.UPLOADING)
+        await session.execute(old.values(updated_at=utc_now() - timedelta(days=1)))
+    working = worker(idle, settings, KeywordOnly())
+    await working.sweep()
+
+    async def is_alone() -> bool:
+        async with idle.container.database.reading() as session:
+            return await session.scalar(text("select count(*) from documents")) == 1
+
+    await until(is_alone)
+    await settled(idle, str(first[0]))
+    await working.aclose()
+    assert {path.parts[-3] for path in folder.rglob("*") if path.is_file()} == {str(first[0])}

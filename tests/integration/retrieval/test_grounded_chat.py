@@ -184,6 +184,16 @@ async def test_the_header_names_collections_for_any_model(team_gateway: TeamGate
         assert (reply.status_code, "X-RAG" in reply.json()["error"]) == (400, True)
 
 
+@pytest.mark.parametrize("value", ["collection=%00", "collection=la%00ws", "collection=laws,%00laws"])
+async def test_a_collection_with_nul_in_its_name_is_refused_before_any_store_is_asked(
+    team_gateway: TeamGateway, value: str
+) -> None:
+    await documented(team_gateway)
+    reply = await ask(team_gateway, {"model": BASE}, **{"x-rag": value})
+    assert (reply.status_code, "NUL (%00)" in reply.json()["error"]) == (400, True)
+    assert team_gateway.upstream.calls(CHAT) == []
+
+
 @pytest.mark.parametrize("sent_as", ["Congés payés".encode(), b"Cong%C3%A9s%20pay%C3%A9s"], ids=["utf-8", "percents"])
 async def test_the_header_names_a_collection_with_accents(team_gateway: TeamGateway, sent_as: bytes) -> None:
     await documented(team_gateway)

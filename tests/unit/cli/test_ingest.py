@@ -6,7 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from backend.cli.ingest import _Reading
+from backend.cli.ingest import _Reading, find_files
 from backend.core.errors import RateLimited
 from backend.features.audit.service import Caller
 from backend.features.knowledge.entities import Entity, EntityKind
@@ -41,3 +41,44 @@ async def test_what_a_run_that_was_broken_off_left_is_read_first(tmp_path: Path)
     async with asyncio.timeout(10):
         await reading.add(path)
     assert (reading.waiting, reading.refused) == ({DOCUMENT.id: path}, [])
+
+
+def test_links_that_lead_out_of_a_folder_are_left_out_and_said_so(tmp_path: Path) -> None:
+    folder, outside = tmp_path / "papers", tmp_path / "outside"
+    for place in (folder / "deep", outside):
+        place.mkdir(parents=True)
+        (place / "a.txt").write_text("some words")
+    (folder / "secret.txt").symlink_to(outside / "a.txt")
+    (folder / "deep" / "all").symlink_to(outside)
+    (folder / "deep" / "up.txt").symlink_to("../../outside/a.txt")
+    files, left_out = find_files([folder])
+    assert files == [folder / "deep" / "a.txt"]
+    assert [one.path for one in left_out] == [
+        folder / "deep" / "all",
+        folder / "deep" / "up.txt",
+        folder / "secret.txt",
+    ]
+    assert all("leads out of the folder" in one.reason for one in left_out)
+
+
+def test_links_within_a_folder_are_read_once_by_the_name_of_the_file_and_circles_never(tmp_path: Path) -> None:
+    (tmp_path / "b.txt").write_text("some words")
+    (tmp_path / "a.txt").symlink_to("b.txt")
+    (tmp_path / ".data").mkdir()
+    (tmp_path / ".data" / "mounted.txt").write_text("other words")
+    (tmp_path / "mounted.txt").symlink_to(".data/mounted.txt")
+    (tmp_path / "again").symlink_to(tmp_path)
+    (tmp_path / "gone.txt").symlink_to("nowhere.txt")
+    files, left_out = find_files([tmp_path, tmp_path / "b.txt"])
+    assert (files, left_out) == ([tmp_path / "b.txt", tmp_path / "mounted.txt"], [])
+    (tmp_path / "circle").symlink_to("circle")
+    assert find_files([tmp_path])[0] == files
+
+
+def test_a_link_that_is_named_itself_is_read(tmp_path: Path) -> None:
+    (tmp_path / "papers").mkdir()
+    (tmp_path / "a.txt").write_text("some words")
+    (tmp_path / "papers" / "link.txt").symlink_to("../a.txt")
+    (tmp_path / "folder").symlink_to("papers")
+    assert find_files([tmp_path / "papers" / "link.txt"]) == ([tmp_path / "papers" / "link.txt"], [])
+    assert find_files([tmp_path / "folder"])[0] == []

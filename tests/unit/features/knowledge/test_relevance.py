@@ -61,12 +61,16 @@ def test_terms_in_many_passages_are_not_looked_for_and_rare_ones_first() -> None
         ("congés ?", {"cong"}, True),
         ("capitale du salarié", {"salari"}, False),
         ("le contrat ART-417", {"art417"}, True),
+        ("Où sont les vis M8 ?", {"m8"}, True),
+        ("Où sont les vis M8 ?", {"vis"}, False),
+        ("la commande A4", {"a4"}, False),
+        ("le 1er congé du salarié", {"1er"}, False),
         ("le contrat", {"paul"}, False),
     ],
 )
 def test_two_words_or_one_reference_make_an_answer(asked: str, terms: set[str], passes: bool) -> None:
     question = Question(asked)
-    counts = {"cong": 3, "salari": 4, "contrat": 900}
+    counts = {"cong": 3, "salari": 4, "contrat": 900, "m8": 2, "vis": 40, "a4": 400, "1er": 3}
     gate = KeywordGate(question.words(FRENCH), question.references(), counts, 1_000)
     assert gate.admits(frozenset(terms)) == passes
 

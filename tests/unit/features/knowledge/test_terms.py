@@ -16,6 +16,10 @@ FRENCH, ENGLISH, OTHER = Language.FRENCH, Language.ENGLISH, Language.OTHER
         ("employés", "Un employé", FRENCH),
         ("DECLARES", "les déclarés", FRENCH),
         ("cœur", "le coeur", FRENCH),
+        ("écrous", "Un écrou", FRENCH),
+        ("trou", "Les trous", FRENCH),
+        ("clous", "article: clou\nstock: 95", OTHER),
+        ("Où sont les M8 ?", "Vis M8", FRENCH),
         ("l\u2019été", "L'ÉTÉ", FRENCH),
         ("contracts", "The contract", ENGLISH),
         ("ref-2024/17", "Dossier REF-2024/17 clos", FRENCH),
@@ -41,6 +45,12 @@ def test_a_question_is_read_in_every_language_of_its_scope() -> None:
 
 def test_a_question_to_tables_is_not_weighed_by_words_that_say_nothing() -> None:
     assert len(query_words("Où sont les rondelles ?", [OTHER])) == 1
+
+
+def test_both_numbers_of_a_french_word_are_one_word_of_a_question() -> None:
+    assert query_words("Où sont les écrous M8 ?", [FRENCH]) == [frozenset({"ecrous", "ecrou"}), frozenset({"m8"})]
+    assert query_terms("le cou ou les clous", [FRENCH]) == ["cou", "clous", "cous", "clou"]
+    assert query_terms("famous", [ENGLISH]) == ["famous"]
 
 
 def test_references_are_kept_whole() -> None:
