@@ -8,7 +8,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
-from backend.core.db.group_commit import GroupCommit, Told
+from backend.core.db.group_commit import UNHURRIED, GroupCommit, Told
 from backend.core.db.tables import utc_now
 from backend.core.errors import Conflict, GatewayError, NotFound, Overloaded, StoreUnavailable
 from backend.core.ids import new_id
@@ -33,9 +33,8 @@ _OPEN_SECONDS = 10.0
 _CLOSE_SECONDS = 5.0
 """How long a request waits for the store; what it writes stays in the queue."""
 _BUSY = 8
-"""Answers that run besides one, from which on its end waits a moment for company: a commit of its own costs the disk's
-time and half of what keeping it costs at all, and its client has every token by then."""
-_COMPANY_SECONDS = 0.02
+"""Answers that run besides one, from which on the end of a stream waits for company: alone it costs the disk's time and
+half of what keeping it costs at all, and its client has every token by then."""
 _MAX_ERROR = 500
 _MAX_NAME = 600
 _LARGE = 2**18
@@ -109,7 +108,7 @@ class HistoryRecorder:
         """
         self._changed()
         told = partial(self._check, closing, tries)
-        linger = _COMPANY_SECONDS if self.teller.running >= _BUSY else 0.0
+        linger = UNHURRIED if closing.is_streamed and self.teller.running >= _BUSY else 0.0
         try:
             return self._commits.write(self._writer.close, closing, linger=linger, patience=_CLOSE_SECONDS, told=told)
         except Overloaded as error:
@@ -217,7 +216,8 @@ class ChatRecord:
             ms=round(answered.seconds * 1000),
         )
         self._recorder.teller.end(opened.answer_id, values)
-        return self._recorder.close(Closing(opened, self._recorder.now(), digest, values))
+        is_streamed = isinstance(self._asked.request, ChatRequest) and self._asked.request.stream
+        return self._recorder.close(Closing(opened, self._recorder.now(), digest, values, is_streamed))
 
 
 def _is_large(messages: Sequence[Message]) -> bool:

@@ -42,6 +42,8 @@ class Closing:
     digest: bytes
     values: Mapping[str, Any]
     """The message's other columns."""
+    is_streamed: bool = False
+    """Whether its client had it before it ended."""
 
 
 class HistoryWriter:

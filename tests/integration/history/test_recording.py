@@ -337,6 +337,28 @@ async def test_an_answer_is_kept_though_the_queue_was_full_at_its_end(kept: Kept
     assert (await kept.messages())[1].content == "hi"
 
 
+async def test_ends_of_streams_share_a_commit_while_many_run(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("backend.features.history.recorder.UNHURRIED", 0.5)
+    commits, in_one = 0, kept.database.in_one
+
+    async def counted(*what: Any, **how: Any) -> Any:
+        nonlocal commits
+        commits += 1
+        return await in_one(*what, **how)
+
+    async with asyncio.timeout(20):
+        records = [(await kept.begin(users(f"question {number}")))[0] for number in range(12)]
+        monkeypatch.setattr(kept.database, "in_one", counted)
+        ending = [asyncio.create_task(end(record, Answered("ok"))) for record in records[:3]]
+        await asyncio.sleep(0.1)
+        assert not any(task.done() for task in ending)
+        await asyncio.gather(*ending)
+        assert commits == 1
+        for record in records[3:]:
+            await end(record, Answered("ok"))
+    assert set(await kept.statuses()) == {"complete"}
+
+
 async def test_nobody_waits_for_ever_for_a_store_and_it_keeps_all_the_same_what_it_was_told(
     kept: Kept, monkeypatch: pytest.MonkeyPatch
 ) -> None:
