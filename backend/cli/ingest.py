@@ -1,8 +1,11 @@
 """`passerelle ingest`: adds documents to a collection and reads them, with a bar that tells how far it is."""
 
 import asyncio
+import errno
 import hashlib
+import os
 import shutil
+import stat
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -25,6 +28,8 @@ from backend.features.knowledge.uploads import describe
 _OPERATOR = Caller(OPERATOR)
 _LOOK_SECONDS = 0.3
 _LEADS_OUT = "left out: this link leads out of the folder; name what it leads to if that is to be read too"
+_AS_IT_IS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+"""Opens no link, and waits for nobody who writes to a pipe."""
 _LEADS_NOWHERE = "left out: this link leads nowhere"
 
 
@@ -34,6 +39,16 @@ class Refused:
 
     path: Path
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A file that is to be read."""
+
+    path: Path
+    """What it is called."""
+    meant: Path
+    """Where it lies, without links."""
 
 
 def ingest(paths: Sequence[Path], collection: str, email: str | None) -> None:
@@ -57,11 +72,12 @@ def ingest(paths: Sequence[Path], collection: str, email: str | None) -> None:
         raise typer.Exit(1)
 
 
-def find_files(paths: Iterable[Path]) -> tuple[list[Path], list[Refused]]:
+def find_files(paths: Iterable[Path]) -> tuple[list[Found], list[Refused]]:
     """Return the files that are meant, each once, and the links that are left out.
 
     In a folder these are its files down to the deepest, without hidden ones. A link in it counts as the file it leads
-    to, but none leads out of the folder: whoever may write there does not decide what else is read.
+    to, but none leads out of the folder: whoever may write there does not decide what else is read, not until it is
+    copied either (see `_copy`).
     """
     files: dict[Path, Path] = {}
     left_out: list[Refused] = []
@@ -79,7 +95,7 @@ def find_files(paths: Iterable[Path]) -> tuple[list[Path], list[Refused]]:
                 left_out.append(Refused(one, _LEADS_OUT if meant else _LEADS_NOWHERE))
             elif one.is_file():
                 files.setdefault(meant, one)
-    return list(files.values()), left_out
+    return [Found(path, meant) for meant, path in files.items()], left_out
 
 
 def _meant(path: Path) -> Path | None:
@@ -90,13 +106,13 @@ def _meant(path: Path) -> Path | None:
         return None
 
 
-async def _ingest(settings: Settings, files: Sequence[Path], collection: str, email: str | None) -> list[Refused]:
+async def _ingest(settings: Settings, files: Sequence[Found], collection: str, email: str | None) -> list[Refused]:
     async with open_container(settings) as container:
         place = await _place(container, collection, email)
         with typer.progressbar(length=len(files), label="Reading", show_pos=True) as bar:
             reader = _Reading(container, place)
-            for path in files:
-                await reader.add(path)
+            for found in files:
+                await reader.add(found)
                 bar.update(await reader.look())
             while reader.waiting:
                 await asyncio.sleep(_LOOK_SECONDS)
@@ -135,11 +151,12 @@ class _Reading:
         self.waiting: dict[uuid.UUID, Path] = {}
         self.refused: list[Refused] = []
 
-    async def add(self, path: Path) -> None:
+    async def add(self, found: Found) -> None:
         """Add a file; wait for others to be read when too many wait."""
+        path = found.path
         while True:
             try:
-                document = await self._send(path)
+                document = await self._send(found)
             except RateLimited:
                 self._begin()  # those that wait may be of a run that was broken off: nobody else reads them then
                 await asyncio.sleep(_LOOK_SECONDS)
@@ -172,20 +189,26 @@ class _Reading:
         if self._is_alone():
             self._knowledge.dispatcher.start()
 
-    async def _send(self, path: Path) -> Document:
+    async def _send(self, found: Found) -> Document:
         copy = self._knowledge.scratch / uuid.uuid4().hex
         try:
-            size, sha256 = await asyncio.to_thread(_copy, path, copy, self._knowledge.document_bytes)
-            file = await describe(copy, path.name, size, sha256, with_images=self._knowledge.reads_images)
+            size, sha256 = await asyncio.to_thread(_copy, found, copy, self._knowledge.document_bytes)
+            file = await describe(copy, found.path.name, size, sha256, with_images=self._knowledge.reads_images)
             return (await self._knowledge.intake.add(_OPERATOR, self._place, file)).view.document
         finally:
             copy.unlink(missing_ok=True)
 
 
-def _copy(path: Path, copy: Path, max_bytes: int) -> tuple[int, str]:
-    size = path.stat().st_size
-    if size > max_bytes:
-        raise PayloadTooLarge(f"this document is over {max_bytes} bytes; split it or leave images out")
-    shutil.copyfile(path, copy)
+def _copy(found: Found, copy: Path, max_bytes: int) -> tuple[int, str]:
+    """Copy what was found, unless something else lies there by now."""
+    with open(os.open(found.meant, os.O_RDONLY | _AS_IT_IS), "rb") as source:  # noqa: PTH123 (of a descriptor)
+        opened = os.fstat(source.fileno())
+        is_file = stat.S_ISREG(opened.st_mode) and found.meant.resolve() == found.meant
+        if not is_file or not os.path.samestat(opened, found.meant.lstat()):
+            raise OSError(errno.ELOOP, "it was replaced by a link or something else meanwhile")
+        if opened.st_size > max_bytes:
+            raise PayloadTooLarge(f"this document is over {max_bytes} bytes; split it or leave images out")
+        with copy.open("wb") as target:
+            shutil.copyfileobj(source, target)
     with copy.open("rb") as file:
         return copy.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest()

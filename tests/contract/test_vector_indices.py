@@ -5,9 +5,11 @@ import contextlib
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator, Hashable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -192,3 +194,30 @@ class _Large:
 
     async def names(self) -> Sequence[str]:
         return ()
+
+
+async def test_a_search_that_hangs_keeps_the_other_indices_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index, goes_on, search = EmbeddedChroma(tmp_path), threading.Event(), EmbeddedChroma._search
+    [one] = unit_vectors(1)
+
+    def slow(self: EmbeddedChroma, name: str, wanted: bytes, limit: int) -> Any:
+        if name == INDEX:
+            goes_on.wait(20)
+        return search(self, name, wanted, limit)
+
+    monkeypatch.setattr(EmbeddedChroma, "_search", slow)
+    for name in (INDEX, OTHER):
+        await index.add(name, [1], [one])
+    hanging = [asyncio.create_task(index.search(INDEX, one, 1)) for _ in range(6)]
+    await asyncio.sleep(0.1)
+    for task in hanging[:5]:
+        task.cancel()
+    async with asyncio.timeout(10):
+        for _ in range(5):
+            assert [number for number, _ in await index.search(OTHER, one, 1)] == [1]
+        goes_on.set()
+        assert [number for number, _ in await hanging[5]] == [1]
+        assert [number for number, _ in await index.search(INDEX, one, 1)] == [1]
+        await index.aclose()

@@ -43,7 +43,8 @@ GENTLE = Pace(largest=32, slow=0.04, fast=0.02, rest=1.5)
 ALONE = Pace(largest=1_000, slow=60.0, fast=30.0, rest=0.0)
 """Where nothing else runs in this process."""
 
-_READERS = 2
+_READERS, _MOST_OF_ONE = 4, 2
+"""Threads that search, and how many of them one index may keep: while one that is slow is waited for, others answer."""
 _DAMAGED = "the index of vectors cannot be read; it is being rebuilt"
 
 
@@ -63,6 +64,7 @@ class EmbeddedChroma:
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="chroma-read")
         self._opening = asyncio.Lock()
         self._writing = asyncio.Lock()
+        self._searching: dict[str, asyncio.Semaphore] = {}
         self._batch = _SMALLEST
 
     async def open(self) -> None:
@@ -90,8 +92,16 @@ class EmbeddedChroma:
             await self._write(lambda ids=ids: self._delete(index, ids))  # type: ignore[misc]
 
     async def search(self, index: str, vector: bytes, limit: int) -> Sequence[tuple[int, float]]:
-        """See `VectorIndex.search`."""
-        return await self._read(lambda: self._search(index, vector, limit), ())
+        """See `VectorIndex.search`.
+
+        A thread is not stopped when nobody waits for it any more, so its place is free only once it has ended.
+        """
+        places = self._searching.setdefault(index, asyncio.Semaphore(_MOST_OF_ONE))
+        await places.acquire()
+        nothing: Sequence[tuple[int, float]] = ()
+        searching = asyncio.ensure_future(self._read(lambda: self._search(index, vector, limit), nothing))
+        searching.add_done_callback(lambda done: _leave(places, done))
+        return await asyncio.shield(searching)
 
     async def count(self, index: str) -> int:
         """See `VectorIndex.count`."""
@@ -103,6 +113,7 @@ class EmbeddedChroma:
 
     async def drop(self, index: str) -> None:
         """See `VectorIndex.drop`; an index that cannot be dropped takes the folder with it, for a fresh one."""
+        self._searching.pop(index, None)
         if not await self._has_any():
             return
         try:
@@ -239,6 +250,12 @@ class EmbeddedChroma:
             self._client.delete_collection(index)
         except NotFoundError:
             return
+
+
+def _leave(places: asyncio.Semaphore, done: "asyncio.Future[Any]") -> None:
+    places.release()
+    if not done.cancelled():
+        done.exception()  # nobody need be waiting any more
 
 
 def _told(work: Callable[[], Result]) -> Result:

@@ -55,6 +55,7 @@ class _Write:
     after: "asyncio.Future[Any] | None"
     due: float | None
     told: Told | None
+    is_settled: bool = False
     done: "asyncio.Future[Any]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
 
@@ -74,6 +75,7 @@ class GroupCommit:
         self._undone: list[Callable[[], None]] = []
         self._has_work = asyncio.Event()
         self._is_closing = False
+        self._is_closed = False
         self._is_due = False
         self._timer: asyncio.TimerHandle | None = None
         self._looks: asyncio.TimerHandle | None = None
@@ -107,14 +109,16 @@ class GroupCommit:
             told: is called with what becomes of it in the end, whether somebody still waits or not, unless it is left
                 out; must not raise.
         """
-        if len(self._waiting) >= _MAX_WAITING or self._is_closing:
+        if self._is_closed:
+            raise Overloaded(_LEFT, retry_after=2.0)
+        if len(self._waiting) >= _MAX_WAITING:
             raise Overloaded(_FULL, retry_after=2.0)
         now = asyncio.get_running_loop().time()
         write = _Write(writer, item, is_durable, after, None if patience is None else now + patience, told)
         self._waiting.append(write)
         if patience is not None and self._looks is None:
             self._looks = asyncio.get_running_loop().call_later(_LOOK_SECONDS, self._look)
-        if not linger or len(self._waiting) >= _MAX_BATCH:
+        if not linger or self._is_closing or len(self._waiting) >= _MAX_BATCH:
             self._ring()
         elif not self._is_due and (self._timer is None or self._timer.when() > now + linger):
             if self._timer is not None:
@@ -148,12 +152,13 @@ class GroupCommit:
         self._task = asyncio.create_task(self._run(), name="group commit")
 
     async def aclose(self) -> None:
-        """Commit what waits, then stop; what a store does not take in time is given up."""
+        """Commit what waits, and what those who are told of it write then; what is not taken in time is given up."""
         self._is_closing = True
         self._ring()
         if self._task is not None:
             with contextlib.suppress(asyncio.CancelledError, TimeoutError):
                 await asyncio.wait_for(self._task, _CLOSING_SECONDS)
+        self._is_closed = True
         if self._looks is not None:
             self._looks.cancel()
         _fail([*self._running, *self._waiting], StoreUnavailable(_LEFT, retry_after=2.0))
@@ -168,7 +173,7 @@ class GroupCommit:
                 self._running = batch
                 await self._commit(batch)
                 self._running = ()
-            if self._is_closing:
+            if self._is_closing and not self._waiting:
                 return
 
     async def _commit(self, batch: Sequence[_Write]) -> None:
@@ -238,7 +243,10 @@ def _fail(batch: Sequence[_Write], error: Exception) -> None:
 
 
 def _settle(write: _Write, result: Any, error: Exception | None) -> None:
-    """Tell what became of a write in the end."""
+    """Tell what became of a write in the end, once."""
+    if write.is_settled:
+        return
+    write.is_settled = True
     _give(write, result, error)
     if write.told is not None:
         try:

@@ -111,7 +111,7 @@ class _Sqlite:
 
     def moment(self, value: datetime) -> Any:
         """See `Statements.moment`."""
-        return value.isoformat(" ", "microseconds")[: -len("+00:00")]
+        return value.isoformat(" ", "microseconds").removesuffix("+00:00")
 
     def read_moment(self, value: Any) -> datetime:
         """See `Statements.read_moment`."""

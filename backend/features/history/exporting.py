@@ -1,5 +1,6 @@
 """Writes chats out: as JSON that holds everything, or as Markdown for people."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Protocol, Self
 
@@ -85,13 +86,22 @@ class Export:
     ) -> None:
         self.content_type = writer.content_type
         self.finished = False
+        self._head = b""
         self._pieces = _written(pieces, writer, further)
+
+    async def prime(self) -> "Export":
+        """Read the beginning, so that a store that does not answer is told with its own status."""
+        self._head = await anext(self._pieces, b"")
+        return self
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> bytes:
         """See `Answer.__anext__`."""
+        if self._head:
+            head, self._head = self._head, b""
+            return head
         try:
             return await anext(self._pieces)
         except StopAsyncIteration:
@@ -117,6 +127,7 @@ async def _written(
         if size >= _ENOUGH:
             yield b"".join(waiting)
             waiting, size = [], 0
+        await asyncio.sleep(0)  # writing takes its time, and others stream
     if waiting:
         yield b"".join(waiting)
     if further is not None:

@@ -5,7 +5,22 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Integer, Select, Uuid, column, delete, func, or_, select, table, text, update
+from sqlalchemy import (
+    Integer,
+    Select,
+    Text,
+    Uuid,
+    cast,
+    column,
+    delete,
+    func,
+    literal,
+    or_,
+    select,
+    table,
+    text,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from backend.core.db.pages import PageQuery
@@ -14,7 +29,9 @@ from backend.features.history.search import MAX_FOUND, postgresql_document, post
 
 _keys = table("api_keys", column("id", Uuid()), column("user_id", Uuid()))
 _agents = table("agents", column("id", Uuid()), column("owner_id", Uuid()))
-_CHARACTERS = func.length(StoredMessage.content) + func.length(StoredMessage.thinking)
+_COLUMNS = (StoredMessage.content, StoredMessage.thinking, StoredMessage.tool_calls, StoredMessage.sources)
+_CHARACTERS = sum((func.length(cast(one, Text)) for one in _COLUMNS), start=literal(0))
+"""Of everything in a message that may be long."""
 _MOST_AT_ONCE = 200
 _SUBJECTS = {"key": (_keys, _keys.c.user_id), "agent": (_agents, _agents.c.owner_id)}
 
@@ -100,10 +117,11 @@ class ChatRepository:
         wanted = wanted if before is None else wanted.where(Chat.number < before)
         return (await session.scalars(wanted.order_by(Chat.number.desc()).limit(limit))).all()
 
-    async def characters(self, session: AsyncSession, chats: Sequence[uuid.UUID]) -> int:
-        """Return how long the messages of some chats are together."""
-        size = func.sum(_CHARACTERS)
-        return await session.scalar(select(size).where(StoredMessage.chat_id.in_(chats))) or 0
+    async def size(self, session: AsyncSession, chats: Sequence[uuid.UUID]) -> tuple[int, int]:
+        """Return how many messages some chats have together, and how many characters these."""
+        wanted = select(func.count(), func.coalesce(func.sum(_CHARACTERS), 0))
+        messages, characters = (await session.execute(wanted.where(StoredMessage.chat_id.in_(chats)))).one()
+        return messages, characters
 
     async def next_messages(
         self, session: AsyncSession, chat_id: uuid.UUID, after: int, characters: int

@@ -124,7 +124,7 @@ async def export_chat(request: Request, chat_id: uuid.UUID, format: ExportFormat
 
     async def export(_raw: bytes) -> Answer:
         writer: Writer = JsonWriter(JSON, b"") if format == "json" else MarkdownWriter()
-        return Export(service.export_one(await service.get(principal, chat_id)), writer)
+        return await Export(service.export_one(await service.get(principal, chat_id)), writer).prime()
 
     name = f'attachment; filename="chat-{chat_id}.{_ENDINGS[format]}"'
     return await respond(request, SideRoute.limits, export, [(b"content-disposition", name.encode())])
@@ -139,7 +139,7 @@ async def export_all(request: Request) -> Response:
     service, principal = history_of(request), principal_of(request)
 
     async def export(_raw: bytes) -> Answer:
-        return Export(service.export(principal), JsonWriter(), service.further(principal))
+        return await Export(service.export(principal), JsonWriter(), service.further(principal)).prime()
 
     return await respond(request, SideRoute.limits, export)
 

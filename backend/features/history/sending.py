@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from backend.core.errors import GatewayError, InvalidRequest, NotFound, NotPermitted, Unprocessable
+from backend.core.ids import new_id
 from backend.features.agents.service import AgentService
 from backend.features.auth.context import CallContext
 from backend.features.auth.principal import Principal
@@ -100,9 +101,7 @@ class Sending:
             chat = await self._service.create(principal, " ".join(body.content.split())[:_TITLE], name, agent_id)
         messages = (*past, Message("user", (TextPart(body.content),)))
         request = ChatRequest(name, messages, stream=body.stream)
-        sent = SentContext(
-            principal, "", chat.id, context.request_id, knowledge=context.knowledge, answer_id=uuid.uuid4()
-        )
+        sent = SentContext(principal, "", chat.id, context.request_id, knowledge=context.knowledge, answer_id=new_id())
         return _Question(chat, request, sent)
 
     async def _name(self, body: MessageSend, chat: Chat | None, principal: Principal) -> str:

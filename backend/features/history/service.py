@@ -11,6 +11,7 @@ from backend.core.db.database import Database
 from backend.core.db.pages import Page, PageQuery
 from backend.core.db.tables import utc_now
 from backend.core.errors import NotFound
+from backend.core.ids import new_id
 from backend.features.auth.context import CallContext
 from backend.features.auth.principal import Permission, Principal
 from backend.features.history.models import Chat, StoredMessage
@@ -29,6 +30,7 @@ _EXPORT_PIECE = 50
 """Chats that are read at once while they are small together."""
 _EXPORT_CHARACTERS = 2**21
 """What is written out from memory at once, about; one message may be longer."""
+_EXPORT_MESSAGES = 500
 _WIPE_SECONDS = 5.0
 
 
@@ -137,7 +139,7 @@ class HistoryService:
         """Make an empty chat."""
         now = utc_now()
         chat = Chat(
-            id=uuid.uuid4(),
+            id=new_id(),
             user_id=_owner(principal),
             title=keepable(title),
             model=keepable(model),
@@ -182,7 +184,8 @@ class HistoryService:
             async with self._database.reading() as session:
                 chats = await self._chats.numbers(session, _owner(principal), before, _EXPORT_PIECE)
                 ids = [chat.id for chat in chats]
-                is_small = await self._chats.characters(session, ids) <= _EXPORT_CHARACTERS
+                messages, characters = await self._chats.size(session, ids)
+                is_small = messages <= _EXPORT_MESSAGES and characters <= _EXPORT_CHARACTERS
                 found = await self._chats.all_messages(session, ids) if is_small else ()
             of_chat: dict[uuid.UUID, list[StoredMessage]] = {chat_id: [] for chat_id in ids}
             for message in found:

@@ -114,10 +114,8 @@ class CollectionService:
             is_narrowed = _is_narrowed(collection, draft)
             await self._fill(session, principal, collection, draft)
             await self._note(session, caller, "collection.update", collection)
-            within = Entity(EntityKind.COLLECTION, collection_id)
-            documents = await self._documents.ids(session, within) if is_narrowed else []
         if is_narrowed:
-            self._look_again(collection_id, documents)
+            self._bus.evict(Topic.collection(collection_id))
         return _view(collection, principal)
 
     async def delete(self, caller: Caller, collection_id: uuid.UUID) -> None:
@@ -130,13 +128,7 @@ class CollectionService:
             await self._collections.remove(session, collection)
         for document_id in documents:
             self._interrupt(document_id)
-        self._look_again(collection_id, documents)
-
-    def _look_again(self, collection_id: uuid.UUID, document_ids: Sequence[uuid.UUID]) -> None:
-        """Have it asked again who may listen; a document that nobody listens to costs no message to other processes."""
         self._bus.evict(Topic.collection(collection_id))
-        for topic in filter(self._bus.is_watched, map(Topic.document, document_ids)):
-            self._bus.evict(topic)
 
     async def _fill(
         self, session: Transaction, principal: Principal, collection: Collection, draft: CollectionDraft

@@ -4,6 +4,7 @@ How passages rank is kept for a minute; who may read them is asked each time.
 """
 
 import asyncio
+import contextlib
 import time
 import uuid
 from collections import OrderedDict
@@ -186,12 +187,14 @@ class Retrieval:
         return await self._dense.nearest(scope, made_by, vector, _HITS, SEARCH_SECONDS), made_by.model
 
     async def _within(self, scope: Scope, numbers: Collection[int]) -> frozenset[int]:
-        """Return which passages are of a scope."""
+        """Return which passages are of a scope; none where the store does not answer any more, for this is a nicety."""
         if scope.is_empty or not numbers:
             return frozenset()
-        async with self._database.reading() as session:
-            wanted = select(Chunk.number).where(Chunk.number.in_(numbers), searched(scope))
-            return frozenset(await session.scalars(wanted))
+        wanted = select(Chunk.number).where(Chunk.number.in_(numbers), searched(scope))
+        with contextlib.suppress(GatewayError, TimeoutError):
+            async with asyncio.timeout(SEARCH_SECONDS), self._database.reading() as session:
+                return frozenset(await session.scalars(wanted))
+        return frozenset()
 
     async def _passages(self, session: Transaction) -> int:
         """Return how many passages there are, counted once a minute."""

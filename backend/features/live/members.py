@@ -88,6 +88,14 @@ class Members:
         """Return who listens to a topic."""
         return tuple(self._listening.get(topic, ()))
 
+    def concerned(self, topic: Topic) -> tuple[Topic, ...]:
+        """Return what is listened to whose readers may be others when those of `topic` are.
+
+        Which documents a collection has is not known here, so all count that are listened to.
+        """
+        is_collection = topic.kind == "collection"
+        return tuple(one for one in self._listening if one == topic or (is_collection and one.kind == "document"))
+
 
 class Pace:
     """Counts what one connection sends."""

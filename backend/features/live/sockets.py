@@ -93,8 +93,8 @@ class LiveSockets:
     def look_again(self, topic: Topic) -> None:
         """Put out who may not read a topic any more."""
         self._commands.rights_changed()
-        if self._members.listening(topic):
-            self._spawn(self._look_again(topic))
+        for one in self._members.concerned(topic):
+            self._spawn(self._look_again(one))
 
     def disconnect(self, user_id: uuid.UUID) -> None:
         """Cut the sockets of a user."""

@@ -91,6 +91,42 @@ async def test_closing_commits_what_waits_and_takes_no_more(database: Database) 
     assert await kept(database) == [0, 1, 2]
 
 
+async def test_what_those_who_are_told_write_at_the_end_is_committed_too(database: Database) -> None:
+    commits = GroupCommit(database)
+    commits.start()
+    commits.write(keep, 1, linger=60, told=lambda *_: (commits.write(keep, 2, linger=60), None)[1])
+    async with asyncio.timeout(5):
+        await commits.aclose()
+    assert await kept(database) == [1, 2]
+
+
+async def test_each_write_is_told_once_though_the_end_comes_meanwhile(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("backend.core.db.group_commit._CLOSING_SECONDS", 0.2)
+    tries, in_one = 0, database.in_one
+
+    async def hangs_at_last(*what: Any, **how: Any) -> Any:
+        nonlocal tries
+        tries += 1
+        if tries > 3:
+            await asyncio.Event().wait()
+        return await in_one(*what, **how)
+
+    commits = GroupCommit(database)
+    commits.start()
+    await commits.write(keep, 2)
+    monkeypatch.setattr(database, "in_one", hangs_at_last)
+    told: list[tuple[int, object]] = []
+    for number in (1, 2, 3):  # the second is there already, so each is tried by itself
+        commits.write(keep, number, told=lambda result, error, n=number: told.append((n, result or type(error))))
+    async with asyncio.timeout(10):
+        while len(told) < 2:  # noqa: ASYNC110 (another task tells)
+            await asyncio.sleep(0.01)
+        await commits.aclose()
+    assert told == [(1, 10), (2, Conflict), (3, StoreUnavailable)]
+
+
 async def test_what_nobody_waits_for_gathers_company(commits: GroupCommit) -> None:
     lazy = [commits.write(keep, number, linger=UNHURRIED) for number in range(3)]
     await asyncio.sleep(0.01)

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from backend.core.errors import StoreUnavailable
+from backend.features.history.repository import ChatRepository
 from tests.architecture.test_policies import labels, router_routes
-from tests.clients.scripts import CHAT, answer, mistral_error
+from tests.clients.scripts import CHAT, answer, calling_answer, mistral_error, tool_call
 from tests.fixtures.team_gateway import TeamGateway
 from tests.integration.history.served import MODEL, ask, chats, messages
 
@@ -198,10 +200,38 @@ async def test_what_is_large_is_taken_along_in_pieces_and_looks_the_same(
         paths += [f"{path}?format=markdown" for path in paths[1:]]
         whole = {path: (await http.get(path)).content for path in paths}
         assert [len(json.loads(line)["messages"]) for line in whole[paths[0]].splitlines()] == [0, 2, 8]
-        for characters, messages_at_once in ((40, 200), (1, 200), (10_000, 3), (0, 1)):
+        for characters, small, messages_at_once in ((40, 500, 200), (1, 500, 200), (10_000, 3, 3), (0, 0, 1)):
             monkeypatch.setattr("backend.features.history.service._EXPORT_CHARACTERS", characters)
+            monkeypatch.setattr("backend.features.history.service._EXPORT_MESSAGES", small)
             monkeypatch.setattr("backend.features.history.repository._MOST_AT_ONCE", messages_at_once)
             assert {path: (await http.get(path)).content for path in paths} == whole
+
+
+async def test_what_calls_hold_counts_as_size_too(team_gateway: TeamGateway) -> None:
+    team_gateway.upstream.script(CHAT, [calling_answer(tool_call("c1", "write_file", text="x" * 5_000))])
+    await ask(team_gateway, {"role": "user", "content": "write it"})
+    [chat] = await chats(team_gateway)
+    async with team_gateway.database.reading() as session:
+        kept, characters = await ChatRepository().size(session, [uuid.UUID(chat["id"])])
+    assert kept == len(await messages(team_gateway, chat))
+    assert characters > 5_000
+
+
+async def test_a_store_that_does_not_answer_is_told_before_anything_is_taken_along(
+    team_gateway: TeamGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    team_gateway.upstream.script(CHAT, [answer("hi")])
+    await ask(team_gateway, {"role": "user", "content": "hello"})
+    [chat] = await chats(team_gateway)
+
+    async def away(*_: object) -> None:
+        raise StoreUnavailable("the store is away", retry_after=2.0)
+
+    monkeypatch.setattr(ChatRepository, "next_messages", away)
+    monkeypatch.setattr(ChatRepository, "numbers", away)
+    async with team_gateway.http("ana") as http:
+        for path in ("/api/v1/export", f"/api/v1/chats/{chat['id']}/export"):
+            assert (await http.get(path)).status_code == 503
 
 
 async def test_nobody_reaches_a_chat_of_somebody_elses_by_any_route(team_gateway: TeamGateway) -> None:

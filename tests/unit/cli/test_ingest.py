@@ -6,8 +6,10 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from backend.cli.ingest import _Reading, find_files
-from backend.core.errors import RateLimited
+import pytest
+
+from backend.cli.ingest import Found, _copy, _Reading, find_files
+from backend.core.errors import PayloadTooLarge, RateLimited
 from backend.features.audit.service import Caller
 from backend.features.knowledge.entities import Entity, EntityKind
 from backend.features.knowledge.uploads import ReceivedFile
@@ -39,7 +41,7 @@ async def test_what_a_run_that_was_broken_off_left_is_read_first(tmp_path: Path)
     container: Any = SimpleNamespace(knowledge=knowledge, vectors=SimpleNamespace(is_ours=lambda: True))
     reading = _Reading(container, Entity(EntityKind.COLLECTION, uuid.UUID(int=2)))
     async with asyncio.timeout(10):
-        await reading.add(path)
+        await reading.add(Found(path, path))
     assert (reading.waiting, reading.refused) == ({DOCUMENT.id: path}, [])
 
 
@@ -51,8 +53,8 @@ def test_links_that_lead_out_of_a_folder_are_left_out_and_said_so(tmp_path: Path
     (folder / "secret.txt").symlink_to(outside / "a.txt")
     (folder / "deep" / "all").symlink_to(outside)
     (folder / "deep" / "up.txt").symlink_to("../../outside/a.txt")
-    files, left_out = find_files([folder])
-    assert files == [folder / "deep" / "a.txt"]
+    found, left_out = find_files([folder])
+    assert [one.path for one in found] == [folder / "deep" / "a.txt"]
     assert [one.path for one in left_out] == [
         folder / "deep" / "all",
         folder / "deep" / "up.txt",
@@ -70,7 +72,8 @@ def test_links_within_a_folder_are_read_once_by_the_name_of_the_file_and_circles
     (tmp_path / "again").symlink_to(tmp_path)
     (tmp_path / "gone.txt").symlink_to("nowhere.txt")
     files, left_out = find_files([tmp_path, tmp_path / "b.txt"])
-    assert (files, left_out) == ([tmp_path / "b.txt", tmp_path / "mounted.txt"], [])
+    assert [one.path for one in files] == [tmp_path / "b.txt", tmp_path / "mounted.txt"]
+    assert left_out == []
     (tmp_path / "circle").symlink_to("circle")
     assert find_files([tmp_path])[0] == files
 
@@ -80,5 +83,29 @@ def test_a_link_that_is_named_itself_is_read(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("some words")
     (tmp_path / "papers" / "link.txt").symlink_to("../a.txt")
     (tmp_path / "folder").symlink_to("papers")
-    assert find_files([tmp_path / "papers" / "link.txt"]) == ([tmp_path / "papers" / "link.txt"], [])
+    link = tmp_path / "papers" / "link.txt"
+    assert find_files([link]) == ([Found(link, tmp_path / "a.txt")], [])
     assert find_files([tmp_path / "folder"])[0] == []
+
+
+def test_what_becomes_a_link_before_it_is_copied_is_not_read(tmp_path: Path) -> None:
+    outside, folder = tmp_path / "outside", tmp_path / "folder"
+    (folder / "deep").mkdir(parents=True)
+    (folder / "a.txt").write_text("some words")
+    (folder / "deep" / "b.txt").write_text("other words")
+    outside.mkdir()
+    (outside / "b.txt").write_text("a secret")
+    [file, deep], _ = find_files([folder])
+    assert _copy(file, tmp_path / "copy", 100)[0] == len("some words")
+    with pytest.raises(PayloadTooLarge):
+        _copy(file, tmp_path / "copy", 3)
+    file.path.unlink()
+    file.path.symlink_to(outside / "b.txt")
+    (folder / "deep" / "b.txt").unlink()
+    (folder / "deep").rmdir()
+    (folder / "deep").symlink_to(outside)
+    (tmp_path / "copy").unlink()
+    for one in (file, deep):
+        with pytest.raises(OSError, match="link"):
+            _copy(one, tmp_path / "copy", 100)
+    assert not (tmp_path / "copy").exists()

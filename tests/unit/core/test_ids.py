@@ -7,6 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 from backend.core.ids import new_id
 
+_NOISE = 2**76 - 1
+"""What of an id does not come from the clock."""
+
 
 def test_ids_grow_with_time_and_the_rest_of_them_is_random() -> None:
     before = time.time_ns() // 1_000_000
@@ -22,7 +25,7 @@ def test_ids_grow_with_time_and_the_rest_of_them_is_random() -> None:
 
 def test_no_id_comes_twice_whatever_thread_asks() -> None:
     with ThreadPoolExecutor(8) as threads:
-        made = list(threads.map(lambda _: new_id(), range(20_000)))
+        made = [one.int & _NOISE for one in threads.map(lambda _: new_id(), range(20_000))]
     assert len(set(made)) == 20_000
 
 
@@ -33,4 +36,5 @@ def test_a_forked_process_makes_ids_of_its_own() -> None:
         os.write(writer, new_id().bytes)
         os._exit(0)
     os.waitpid(child, 0)
-    assert uuid.UUID(bytes=os.read(reader, 16)) not in {new_id() for _ in range(300)}
+    drawn = uuid.UUID(bytes=os.read(reader, 16)).int & _NOISE
+    assert drawn not in {new_id().int & _NOISE for _ in range(300)}

@@ -64,6 +64,7 @@ def test_terms_in_many_passages_are_not_looked_for_and_rare_ones_first() -> None
         ("Où sont les vis M8 ?", {"m8"}, True),
         ("Où sont les vis M8 ?", {"vis"}, False),
         ("la commande A4", {"a4"}, False),
+        ("le taux de CO2 émis par le camion de Paul", {"co2"}, False),
         ("le 1er congé du salarié", {"1er"}, False),
         ("le contrat", {"paul"}, False),
     ],
