@@ -23,6 +23,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.pool import NullPool
 
+from backend.core.db.sqlite_connection import SqliteConnection
 from backend.core.errors import Collided, ConfigurationError, Conflict, InvalidRequest, StoreUnavailable
 
 Transaction = AsyncSession
@@ -280,7 +281,8 @@ def _open_engine(url: URL, *, is_embedded: bool) -> AsyncEngine:
         )
     if url.database:
         Path(url.database).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    engine = create_async_engine(url, hide_parameters=True)
+    database = url.database or ":memory:"
+    engine = create_async_engine(url, hide_parameters=True, async_creator=lambda: SqliteConnection(database))
     event.listen(engine.sync_engine, "connect", _prepare_connection)
     event.listen(engine.sync_engine, "begin", _begin)
     return engine
