@@ -43,7 +43,7 @@ _BAD_DATA = "22"
 """How codes of errors begin that are about a value: a NUL in a text, a number or a time out of range."""
 _AWAY = ("08", "28", "3D", "53", "57")
 """Those of a server that lets nobody in, is full or on its way down."""
-_SILENT = "the gateway's database does not answer; try again"
+SILENT = "the gateway's database does not answer; try again"
 _UNKEEPABLE = "a value holds a character, a number or a time that cannot be kept; correct it"
 
 
@@ -249,17 +249,17 @@ def _told() -> Iterator[None]:
         raise Conflict("something like this exists already, or is still in use") from error
     except (OperationalError, PoolTimeout, TimeoutError, OSError) as error:
         if isinstance(error, OperationalError) and _sqlstate(error).startswith(_COLLISION):
-            raise Collided(_SILENT, retry_after=2.0) from error
-        raise StoreUnavailable(_SILENT, retry_after=2.0) from error
+            raise Collided(SILENT, retry_after=2.0) from error
+        raise StoreUnavailable(SILENT, retry_after=2.0) from error
     except UnicodeEncodeError:
         raise InvalidRequest(_UNKEEPABLE) from None
     except StatementError as error:
         if isinstance(error.orig, OverflowError | UnicodeEncodeError) or _sqlstate(error).startswith(_BAD_DATA):
             raise InvalidRequest(_UNKEEPABLE) from None
         if _sqlstate(error).startswith(_COLLISION):
-            raise Collided(_SILENT, retry_after=2.0) from error
+            raise Collided(SILENT, retry_after=2.0) from error
         if _sqlstate(error).startswith(_AWAY) or (isinstance(error, DBAPIError) and error.connection_invalidated):
-            raise StoreUnavailable(_SILENT, retry_after=2.0) from error
+            raise StoreUnavailable(SILENT, retry_after=2.0) from error
         raise
 
 

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy.engine import Connection
 
-from backend.core.db.database import Database
+from backend.core.db.database import SILENT, Database
 from backend.core.errors import Collided, Overloaded, StoreUnavailable
 from backend.core.logging import get_logger
 
@@ -43,7 +43,6 @@ _CLOSING_SECONDS = 10.0
 _FULL = "the gateway's database cannot keep up; try again"
 _LEFT_OUT = object()
 """The result of an item that was not written because of the one before it."""
-_SILENT = "the gateway's database does not answer; try again"
 _LEFT = "the gateway ends before its database has answered; try again"
 
 
@@ -140,7 +139,7 @@ class GroupCommit:
         patient = [write for write in (*self._running, *self._waiting) if write.due is not None]
         for write in patient:
             if write.due is not None and write.due <= loop.time():
-                _give(write, None, StoreUnavailable(_SILENT, retry_after=2.0))
+                _give(write, None, StoreUnavailable(SILENT, retry_after=2.0))
         self._looks = loop.call_later(_LOOK_SECONDS, self._look) if patient else None
 
     def when_undone(self, tell: Callable[[], None]) -> None:
